@@ -207,6 +207,7 @@ class Settings(Section, frozen=True, kw_only=True):
     prompts: PromptSettings = PromptSettings()
     state: StateSettings = StateSettings()
     log: LogSettings = LogSettings()
+    timezone: str = "UTC"
     pause_reasons: dict[Annotated[str, Meta(pattern=r"^[0-9]$")], Name] = field(
         default_factory=lambda: {"0": "other", "1": "break", "2": "lunch", "3": "meeting", "4": "training"}
     )

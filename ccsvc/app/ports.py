@@ -74,11 +74,8 @@ class Spool(Protocol):
 
 
 class Recordings(Protocol):
-    def path_for(self, recording_id: str, started_at: datetime) -> str:
-        """An absolute path without any caller-given text in it."""
-
     async def measure(self, path: str) -> tuple[float, int] | None:
-        """(seconds of audio, bytes), or None if there is no readable file."""
+        """(seconds of audio, bytes) of a path below the recordings' folder, or None if there is no readable file."""
 
 
 class Secrets(Protocol):

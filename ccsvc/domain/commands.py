@@ -49,7 +49,7 @@ class RideAlong:
 
 @dataclass(frozen=True, slots=True)
 class RecordCall:
-    """Record the session's channel into the path, from now to the channel's end."""
+    """Record the session's channel, from now to the channel's end, into a path below the recordings' folder."""
 
     session: SessionId
     path: str

@@ -211,6 +211,9 @@ class SwitchSeen(Event):
     channels: tuple[LiveChannel, ...]
     devices: tuple[tuple[DeviceName, DeviceState], ...]
     fresh: bool
+    """The first look since the stream was (re)connected."""
+    booted_at: datetime | None = None
+    """When the switch itself started, if it said so: what is older was lost with its former life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +226,7 @@ class SwitchLost(Event):
 # -- time and hands ------------------------------------------------------------------------------------------
 
 
-TimerKind = Literal["max_wait", "retry", "wrap_up", "orphan", "forget"]
+TimerKind = Literal["max_wait", "retry", "wrap_up", "unbridged", "measure", "moved", "forget"]
 
 
 @dataclass(frozen=True, slots=True)

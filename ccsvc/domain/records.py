@@ -28,9 +28,12 @@ from ccsvc.domain.vocabulary import (
     AgentStatus,
     CallOutcome,
     EndedBy,
+    IvrResult,
     OfferResult,
     QueueExit,
+    RecordingVerdict,
     RefusalReason,
+    SessionEnd,
     SpyMode,
 )
 
@@ -161,7 +164,7 @@ class AgentSessionRow:
     device: DeviceName
     started_at: datetime
     ended_at: datetime | None = None
-    end_reason: Literal["logged_out", "moved", "unreachable", "forced", "removed"] | None = None
+    end_reason: SessionEnd | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +202,7 @@ class RecordingRow:
     duration_s: float | None = None
     size_bytes: int | None = None
     talk_s: float | None = None
-    verdict: Literal["ok", "short", "missing", "no_talk"] | None = None
+    verdict: RecordingVerdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +252,7 @@ class IvrStepRow:
     node: str
     at: datetime
     pressed: str
-    result: Literal["key", "next", "invalid", "no_input", "failed", "hung_up"]
+    result: IvrResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,6 @@ class StatsState:
     calls: dict[str, int] = field(default_factory=dict)
     """Closed calls by `<direction>/<outcome>`."""
     entry_minutes: dict[str, int] = field(default_factory=dict)
-    calls_started: int = 0
 
     def queue(self, name: str) -> QueueStats:
         stats = self.queues.get(name)

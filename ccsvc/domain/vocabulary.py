@@ -29,6 +29,9 @@ CallOutcome = Literal[
 EndedBy = Literal["customer", "agent", "third_party", "system"]
 AgentStatus = Literal["logged_out", "ready", "paused"]
 AgentActivity = Literal["idle", "ringing", "talking", "wrap_up"]
+SessionEnd = Literal["logged_out", "moved", "unreachable", "forced", "removed"]
+IvrResult = Literal["key", "next", "invalid", "no_input", "failed", "hung_up"]
+RecordingVerdict = Literal["ok", "short", "missing", "no_talk"]
 SpyMode = Literal["listen", "whisper", "barge"]
 DeviceState = Literal["idle", "in_use", "ringing", "on_hold", "busy", "unavailable", "unknown"]
 

@@ -1,0 +1,217 @@
+"""The queue engine: who waits where, who is offered to whom, and how a stay in a queue ends.
+
+Invariants, held by property tests: an entry ends exactly once; a caller has at most one offer at a time and an
+agent at most one; entered = exits + waiting; a place in line (priority, then entry time) is never lost by an
+offer that failed.
+
+    enter ──▶ waiting ──offer──▶ ringing ──bridged──▶ answered
+                 ▲                  │
+                 └──offer failed────┘      any time: abandoned · timed_out · left_empty · …
+"""
+
+from bisect import insort
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from ccsvc.domain.commands import DialAgent, PlayMusic
+from ccsvc.domain.floor import can_be_offered, happen
+from ccsvc.domain.ids import QueueName, entry_id, offer_id
+from ccsvc.domain.recording import start_recording
+from ccsvc.domain.records import OfferRow, QueueEntryRow, QueueRefusalRow
+from ccsvc.domain.routing import choose
+from ccsvc.domain.vocabulary import OfferResult, QueueExit, RefusalReason
+from ccsvc.domain.world import Agent, Call, Entry, World, seconds
+
+MINIMUM_RING_S = 1.0
+"""A ring shorter than this is no offer: the phone would hardly sound."""
+
+
+def refusal(world: World, queue: QueueName) -> RefusalReason | None:
+    """Why this queue lets nobody in just now, or None."""
+    settings = world.queues[queue]
+    if len(world.lines[queue]) >= settings.max_waiting:
+        return "full"
+    if not settings.join_empty and deserted(world, queue):
+        return "empty"
+    return None
+
+
+def deserted(world: World, queue: QueueName) -> bool:
+    """Nobody of this queue is logged in. Paused agents count as present: they come back."""
+    return all(agent.status == "logged_out" for agent in world.members(queue))
+
+
+def refuse(world: World, call: Call, queue: QueueName, reason: RefusalReason) -> None:
+    call.refused = True
+    world.write(QueueRefusalRow(call.id, world.settings.pbx.name, queue, world.now, reason))
+    world.report("caller refused", call, queue=queue, reason=reason)
+
+
+def enter(world: World, call: Call, queue: QueueName, *, since: datetime | None = None, n: int = 0) -> Entry:
+    """Put the call in line. `since` and `n` are given when the place was brought along from a former daemon."""
+    settings = world.queues[queue]
+    n = n or len(call.entries) + 1
+    row = QueueEntryRow(
+        entry_id=entry_id(call.id, n),
+        call_id=call.id,
+        pbx=world.settings.pbx.name,
+        queue=queue,
+        entered_at=since or world.now,
+        priority=settings.priority,
+        target_s=settings.target_s,
+        short_abandon_s=settings.short_abandon_s,
+        repaired=since is not None,
+    )
+    world.write(row)
+    world.report("caller entered queue", call, queue=queue, waiting=len(world.lines[queue]) + 1)
+    return stand(world, Entry(row, call))
+
+
+def stand(world: World, entry: Entry) -> Entry:
+    """Take the entry's place in its line and start the clock of its maximum wait."""
+    call = entry.call
+    call.entry, call.phase = entry, "waiting"
+    insort(world.lines[entry.queue], entry, key=lambda e: e.order)
+    limit_s = world.queues[entry.queue].max_wait_s - seconds(entry.row.entered_at, world.now)
+    world.timer("max_wait", entry.id, limit_s)
+    return entry
+
+
+def leave(world: World, entry: Entry, exit_: QueueExit, at: datetime, agent: Agent | None = None) -> QueueEntryRow:
+    """End the stay. The wait is measured to `at`; `short` is judged on the call's waiting in all its queues."""
+    call, row = entry.call, entry.row
+    wait_s = seconds(row.entered_at, at)
+    waited_s = wait_s + sum(e.wait_s or 0.0 for e in call.entries)
+    row = replace(
+        row,
+        left_at=max(at, row.entered_at),
+        exit=exit_,
+        wait_s=wait_s,
+        in_target=wait_s <= row.target_s,
+        short=exit_ == "abandoned" and waited_s <= row.short_abandon_s,
+        agent_id=agent.id if agent else None,
+        repaired=row.repaired or call.repaired,
+    )
+    world.lines[entry.queue].remove(entry)
+    call.entries.append(row)
+    call.entry = None
+    world.write(row)
+    world.report("caller left queue", call, queue=entry.queue, exit=exit_, wait_s=round(wait_s, 3))
+    return row
+
+
+def close_offer(world: World, entry: Entry, result: OfferResult) -> None:
+    """End the open offer, if there is one. Of a failed one the agent is idle again and goes to the end of the row."""
+    offer = entry.offer
+    if offer is None:
+        return
+    entry.offer = None
+    entry.tried[offer.agent_id] = world.now
+    world.write(replace(offer, ended_at=max(world.now, offer.offered_at), result=result))
+    world.report("offer ended", entry.call, agent=offer.agent_id, result=result)
+    agent = world.agents.get(offer.agent_id)
+    if result != "accepted" and agent is not None and agent.activity == "ringing":
+        idle_since = agent.idle_since
+        happen(world, agent, "offer_ended")
+        if result in BLAMELESS:
+            agent.idle_since = idle_since
+
+
+BLAMELESS = frozenset({"caller_gone", "lost_race"})
+"""Results that say nothing about the agent: they keep their turn."""
+
+
+def offer_entry(world: World, entry: Entry) -> bool:
+    """Offer the caller to the best agent who can take the call now; False if there is none."""
+    if entry.offer is not None or entry.call.session is None or entry.call.phase != "waiting":
+        return False
+    free = [a for a in world.members(entry.queue) if can_be_offered(world, a) and _may_try(world, entry, a)]
+    agent = choose(world.queues[entry.queue].strategy, free)
+    if agent is None:
+        return False
+    ring_s = _ring_s(world, entry)
+    if ring_s < MINIMUM_RING_S:
+        return False
+    _offer(world, entry, agent, ring_s)
+    return True
+
+
+def offer_agent(world: World, agent: Agent) -> bool:
+    """An agent may have become free: give them the caller who is first among all of their queues."""
+    if not can_be_offered(world, agent):
+        return False
+    for entry in sorted((e for q in agent.queues for e in world.lines.get(q, ())), key=lambda e: e.order):
+        if _may_try(world, entry, agent) and offer_entry(world, entry) and not can_be_offered(world, agent):
+            return True
+    return False
+
+
+def retry_later(world: World, entry: Entry) -> None:
+    """Nobody could be offered; those tried in vain may be tried again after `retry_s`."""
+    if not entry.retry_armed:
+        entry.retry_armed = True
+        world.timer("retry", entry.id, world.queues[entry.queue].retry_s)
+
+
+def retry_now(world: World, entry: Entry) -> None:
+    """The time of a retry has come."""
+    entry.retry_armed = False
+    if not offer_entry(world, entry) and entry.call.phase == "waiting":
+        retry_later(world, entry)
+
+
+def out_of_time(world: World, entry: Entry) -> bool:
+    """Whether the entry's maximum wait leaves no room for another ring."""
+    return _time_left_s(world, entry) < MINIMUM_RING_S
+
+
+def find(world: World, subject: str) -> Entry | None:
+    """The waiting entry with this id."""
+    for line in world.lines.values():
+        for entry in line:
+            if entry.id == subject:
+                return entry
+    return None
+
+
+def _may_try(world: World, entry: Entry, agent: Agent) -> bool:
+    tried = entry.tried.get(agent.id)
+    retry_s = world.queues[entry.queue].retry_s
+    return tried is None or world.now - tried >= timedelta(seconds=retry_s)
+
+
+def _time_left_s(world: World, entry: Entry) -> float:
+    return world.queues[entry.queue].max_wait_s - seconds(entry.row.entered_at, world.now)
+
+
+def _ring_s(world: World, entry: Entry) -> float:
+    return min(world.queues[entry.queue].ring_timeout_s, _time_left_s(world, entry))
+
+
+def _offer(world: World, entry: Entry, agent: Agent, ring_s: float) -> None:
+    call, settings = entry.call, world.queues[entry.queue]
+    assert agent.device is not None
+    assert call.session is not None
+    entry.offers += 1
+    entry.offer = OfferRow(
+        offer_id=offer_id(entry.id, entry.offers),
+        entry_id=entry.id,
+        call_id=call.id,
+        pbx=world.settings.pbx.name,
+        queue=entry.queue,
+        agent_id=agent.id,
+        device=agent.device,
+        offered_at=world.now,
+    )
+    call.phase = "ringing"
+    world.write(entry.offer)
+    happen(world, agent, "offered", call.id)
+    if settings.record:
+        start_recording(world, call)
+    world.emit(DialAgent(call.session, entry.offer.offer_id, agent.device, ring_s, settings.music))
+    world.report("offered", call, agent=agent.id, queue=entry.queue)
+
+
+def play_music(world: World, entry: Entry) -> None:
+    if entry.call.session is not None:
+        world.emit(PlayMusic(entry.call.session, world.queues[entry.queue].music))

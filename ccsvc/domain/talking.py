@@ -1,0 +1,151 @@
+"""Conversations: a segment begins when the customer and an agent are in one bridge, and ends when they are not.
+
+Promises: what counts as an answer is the bridge, never the Dial's result; a consultation during hold is hold,
+counted once; the first agent's segment ends at the transfer. An offer that rang elsewhere meanwhile is lost_race.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from ccsvc.domain.events import BridgeEntered, BridgeLeft
+from ccsvc.domain.floor import begin_wrap_up, end_wrap_up, happen
+from ccsvc.domain.ids import ChannelId, DeviceName, segment_id
+from ccsvc.domain.lines import close_offer, leave
+from ccsvc.domain.records import SegmentRow
+from ccsvc.domain.world import Agent, Call, Channel, Leg, Talk, World, seconds
+
+
+def bridge_entered(world: World, event: BridgeEntered) -> None:
+    channel = world.channels.get(event.channel)
+    if channel is None:
+        return
+    join(world, channel, event.bridge)
+    connect_all(world, event.bridge)
+
+
+def bridge_left(world: World, event: BridgeLeft) -> None:
+    channel = world.channels.get(event.channel)
+    if channel is None or channel.bridge != event.bridge:
+        return
+    part(world, channel)
+
+
+def join(world: World, channel: Channel, bridge: str) -> None:
+    """Put a channel into a bridge without drawing conclusions yet."""
+    if channel.bridge and channel.bridge != bridge:
+        part(world, channel)
+    channel.bridge, channel.changed_at = bridge, world.now
+    if bridge:
+        world.bridges.setdefault(bridge, set()).add(channel.id)
+
+
+def part(world: World, channel: Channel) -> None:
+    """Take a channel out of its bridge; the conversations that it was in end now."""
+    members = world.bridges.get(channel.bridge, set())
+    members.discard(channel.id)
+    if not members:
+        world.bridges.pop(channel.bridge, None)
+    channel.bridge, channel.changed_at = "", world.now
+    call = world.by_channel.get(channel.id)
+    if call is None:
+        return
+    for leg in [channel.id] if channel.id in call.talks else list(call.talks) if call.channel == channel.id else []:
+        end_talk(world, call, leg, world.now)
+
+
+def connect_all(world: World, bridge: str) -> None:
+    """Whoever is together in the bridge now talks: every customer with every agent there."""
+    members = [world.channels[c] for c in sorted(world.bridges.get(bridge, ()))]
+    for call in [call for m in members if (call := world.customer(m.id)) is not None]:
+        for member in members:
+            agent = world.agent_at(member.device)
+            if agent is None or member.device is None or world.customer(member.id) is not None:
+                continue
+            if member.id not in call.talks:
+                _connect(world, call, member, member.device, agent)
+
+
+def _connect(world: World, call: Call, channel: Channel, device: DeviceName, agent: Agent) -> None:
+    at, entry = world.now, call.entry
+    queue = entry.queue if entry is not None else None
+    if entry is not None:
+        offer = entry.offer
+        close_offer(world, entry, "accepted" if offer is not None and offer.agent_id == agent.id else "lost_race")
+        leave(world, entry, "answered", at, agent)
+    row = SegmentRow(
+        segment_id=segment_id(call.id, len(call.segments) + len(call.talks) + 1),
+        call_id=call.id,
+        entry_id=entry.id if entry is not None else None,
+        pbx=world.settings.pbx.name,
+        queue=queue,
+        agent_id=agent.id,
+        device=device,
+        channel=channel.id,
+        started_at=at,
+        repaired=call.repaired,
+    )
+    call.talks[channel.id] = Talk(row)
+    call.phase = "talking"
+    world.by_channel[channel.id] = call
+    _leg_bridged(world, call, channel)
+    world.write(row)
+    _begin_talking(world, agent, call)
+    world.report("agent connected", call, agent=agent.id)
+
+
+def _begin_talking(world: World, agent: Agent, call: Call) -> None:
+    if agent.activity == "wrap_up":
+        end_wrap_up(world, agent, next_fact="answered")
+    if agent.activity != "talking":
+        happen(world, agent, "answered", call.id)
+
+
+def _leg_bridged(world: World, call: Call, channel: Channel) -> None:
+    customer = call.legs.get(call.channel)
+    leg = call.legs.setdefault(channel.id, Leg(channel.id, channel.name, "agent", world.now, channel.device))
+    for one in (leg, customer):
+        if one is not None:
+            one.dial_result = "ANSWERED"
+            one.bridged_at = one.bridged_at or world.now
+
+
+def end_talk(world: World, call: Call, channel: ChannelId, at: datetime) -> None:
+    """Close the talk of the agent on this channel; wrap-up begins."""
+    talk = call.talks.pop(channel)
+    if talk.held_since is not None:
+        talk.hold_s += seconds(talk.held_since, at)
+    total_s = seconds(talk.row.started_at, at)
+    hold_s = min(talk.hold_s, total_s)
+    row = replace(
+        talk.row,
+        ended_at=max(at, talk.row.started_at),
+        talk_s=total_s - hold_s,
+        hold_s=hold_s,
+        repaired=talk.row.repaired or call.repaired,
+    )
+    call.segments.append(row)
+    world.write(row)
+    agent = world.agents.get(row.agent_id)
+    if agent is None or agent.activity != "talking" or agent.call != call.id:
+        world.write(replace(row, wrap_up_ended_at=row.ended_at, wrap_up_s=0.0))
+        return
+    limit_s = world.queues[row.queue].wrap_up_s if row.queue in world.queues else 0.0
+    begin_wrap_up(world, agent, row, limit_s)
+
+
+def hold_started(world: World, channel: ChannelId) -> None:
+    talk = _talk_on(world, channel)
+    if talk is not None and talk.held_since is None:
+        talk.held_since = world.now
+
+
+def hold_ended(world: World, channel: ChannelId) -> None:
+    talk = _talk_on(world, channel)
+    if talk is not None and talk.held_since is not None:
+        talk.hold_s += seconds(talk.held_since, world.now)
+        talk.held_since = None
+
+
+def _talk_on(world: World, channel: ChannelId) -> Talk | None:
+    call = world.by_channel.get(channel)
+    return call.talks.get(channel) if call is not None else None
