@@ -69,6 +69,10 @@ class Spool(Protocol):
         """Write the rows so that a killed process has not lost them. Raises `SpoolFull`, `SpoolBroken`."""
 
     @property
+    def stats(self) -> StatsState:
+        """The counters over everything that was ever appended."""
+
+    @property
     def pending_rows(self) -> int:
         """Rows not yet acknowledged by the database."""
 
