@@ -63,6 +63,7 @@ class Runner:
         recordings: Recordings,
         secrets: Secrets,
         clock: Clock,
+        jobs: Jobs,
         log: BoundLogger,
     ) -> None:
         self._centre, self._spool, self._sessions, self._switch = centre, spool, sessions, switch
@@ -70,7 +71,7 @@ class Runner:
         self._inbox: asyncio.Queue[Event] = asyncio.Queue(INBOX_LIMIT)
         self._timers: set[asyncio.TimerHandle] = set()
         self.counters = Counters()
-        self.jobs = Jobs(log)
+        self.jobs = jobs
 
     def post(self, event: Event) -> None:
         """Put a fact in. At the limit it is dropped and counted, and the switch is asked what is true."""

@@ -27,7 +27,7 @@ class Change:
 def changes(
     have: Mapping[Membership, tuple[str, bool]], agent: str, wanted: Mapping[Membership, bool]
 ) -> Iterable[Change]:
-    """The actions that lead from the memberships of an agent (value: agent, paused) to those wanted (value: paused)."""
+    """The actions that lead from the memberships there are (-> agent, paused) to those wanted of one (-> paused)."""
     for membership, (owner, _) in have.items():
         if owner == agent and membership not in wanted:
             yield Change("QueueRemove", (("Queue", membership.queue), ("Interface", membership.interface)))

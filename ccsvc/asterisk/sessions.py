@@ -133,7 +133,8 @@ class AgiSessions:
         files = "&".join(self._prompt_path(prompt.name, prompt.language) for prompt in ask.prompts)
         digits = ""
         if ask.max_digits:
-            await agi.command("EXEC", "Read", f"CCSVC_KEYS,{files},{ask.max_digits},,1,{ask.timeout_s:g}")
+            alone = "e" if ask.max_digits == 1 else ""  # a single # is then a key like any other
+            await agi.command("EXEC", "Read", f"CCSVC_KEYS,{files},{ask.max_digits},{alone},1,{ask.timeout_s:g}")
             reply = await agi.command("GET VARIABLE", "CCSVC_KEYS", deadline_s=SHORT_DEADLINE_S)
             digits = "".join(c for c in reply.data or "" if c in "0123456789*#")
         else:
@@ -141,7 +142,7 @@ class AgiSessions:
         self._inbox.post(ev.Answered(self._clock(), ask.session, ask.token, digits))
 
     async def _dial(self, agi: AgiSession, dial: cmd.DialAgent) -> None:
-        """Ring the device. `g`: the session goes on when the agent hangs up; `m`: the caller hears music meanwhile."""
+        """Ring the device. `g`: the session goes on when the agent hangs up; `m`: the caller hears music till then."""
         result, status, transferred_by = -1, dial_status("CANCEL"), ""
         try:
             reply = await agi.command(
@@ -149,7 +150,7 @@ class AgiSessions:
             )
             result = int(reply.result) if reply.result.lstrip("-").isdecimal() else -1
             if result >= 0:
-                status = dial_status(await _variable(agi, "DIALSTATUS"))
+                status = dial_status(await _variable(agi, "DIALSTATUS"), await _variable(agi, "HANGUPCAUSE"))
                 transferred_by = await _variable(agi, "BLINDTRANSFER")
         finally:
             self._inbox.post(ev.DialFinished(self._clock(), dial.session, dial.offer, result, status, transferred_by))

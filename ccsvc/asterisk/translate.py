@@ -65,7 +65,10 @@ def device_state(name: str, state: str) -> tuple[DeviceName, DeviceState] | None
     return (DeviceName(found["device"]), DEVICE_STATES.get(state, "unknown")) if found else None
 
 
-def dial_status(word: str) -> ev.DialStatus:
+def dial_status(word: str, cause: str = "") -> ev.DialStatus:
+    """DIALSTATUS as a closed word. `cause` (HANGUPCAUSE) 21, a call rejected (SIP 603), is a refusal like busy."""
+    if word == "CHANUNAVAIL" and cause == "21":
+        return "BUSY"
     return DIAL_STATUSES.get(word, "UNKNOWN")
 
 

@@ -86,7 +86,7 @@ def suggestion(name: str, known: Collection[str]) -> str:
     """A remedy for a name that is not among the known ones: the nearest of them, or all of them."""
     if not known:
         return "there is none in this file: add it"
-    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    near = get_close_matches(name[:64], list(known), n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]!r}?"
     more = ", …" if len(known) > KNOWN_SHOWN else ""

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 
-from ccsvc.domain.records import CallRow, OfferRow, QueueEntryRow, QueueRefusalRow, Row, SegmentRow
+from ccsvc.domain.records import CallRow, OfferRow, QueueEntryRow, QueueRefusalRow, RecordingRow, Row, SegmentRow
 
 WAIT_BOUNDS_S: tuple[float, ...] = (1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1200, 3600)
 HANDLE_BOUNDS_S: tuple[float, ...] = (5, 10, 30, 60, 90, 120, 180, 240, 300, 420, 600, 900, 1800, 3600)
@@ -146,6 +146,8 @@ class StatsState:
     queues: dict[str, QueueStats] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     """Closed calls by `<direction>/<outcome>`."""
+    recordings_failed: int = 0
+    """Recordings that are missing or shorter than the talk that they should hold."""
     entry_minutes: dict[str, int] = field(default_factory=dict)
 
     def queue(self, name: str) -> QueueStats:
@@ -172,6 +174,8 @@ def observe(state: StatsState, row: Row) -> None:
             _bump(state.queue(row.queue).offers, result)
         case SegmentRow(wrap_up_s=float()):
             _handled(state, row)
+        case RecordingRow(verdict="short" | "missing"):
+            state.recordings_failed += 1
         case CallRow(outcome=str() as outcome):
             _bump(state.calls, f"{row.direction}/{outcome}")
         case _:
