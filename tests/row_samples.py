@@ -21,7 +21,7 @@ from ccsvc.domain.records import (
 )
 from ccsvc.domain.vocabulary import AgentActivity, AgentStatus, CallOutcome, OfferResult, QueueExit
 
-T0 = datetime(2026, 3, 2, 9, 0, 0, tzinfo=UTC)
+T0 = datetime(2024, 3, 4, 9, 0, 0, tzinfo=UTC)
 """The start of a quarter of an hour."""
 
 
@@ -120,7 +120,9 @@ def segment_row(
     )
 
 
-def states(agent: str, steps: Sequence[tuple[float, AgentStatus, AgentActivity, str]], end: float) -> list[Row]:
+def states(
+    agent: str, steps: Sequence[tuple[float, AgentStatus, AgentActivity, str]], end: float
+) -> list[AgentStateRow]:
     """One row per step `(since, status, activity, reason)`, each lasting until the next, the last until `end`."""
     ends = [step[0] for step in steps[1:]] + [end]
     return [

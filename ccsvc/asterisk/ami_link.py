@@ -93,7 +93,7 @@ class _Manager(Manager):  # type: ignore[misc]  # panoramisk has no types
     """panoramisk's manager, left with opening, adopting and closing: it does nothing by itself any more."""
 
     def __init__(self, link: "AmiLink", host: str, port: int, limits: AmiLimits) -> None:
-        super().__init__(host=host, port=port, protocol_factory=lambda: _Protocol(limits), log=_log)
+        super().__init__(host=host, port=port, protocol_factory=lambda: _Protocol(limits))
         self._link = link
 
     def connection_made(self, f: "asyncio.Task[Any]") -> None:
@@ -148,6 +148,11 @@ class AmiLink:
         """Logged in, and with events: Asterisk has fully booted."""
         return self._up.is_set()
 
+    @property
+    def reason(self) -> str:
+        """Why it is down, or was the last time."""
+        return self._reason
+
     async def start(self, *, wait: bool = True) -> None:
         """Make the first attempt and wait for its end. Raises `AmiLoginRefused`, and the link is closed then.
 
@@ -168,7 +173,7 @@ class AmiLink:
             raise error
 
     async def close(self) -> None:
-        """End the session for good. Who still waits for an answer gets `AmiDown`."""
+        """End the session for good. Who still waits for an answer gets `AmiDown`; `on_down` is told if it was up."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()
@@ -218,7 +223,7 @@ class AmiLink:
         while True:
             began_at_s = loop.time()
             error = await self._one_life(first)
-            _log.warning("ami.down", where=self.where, events=self._events, code=error.code, reason=str(error))
+            _log.warning("ami.down", where=self.where, events=self._events, code=error.code, reason=self._reason)
             if not first.done():
                 first.set_result(error)
             attempts = 0 if loop.time() - began_at_s > self._limits.stable_after_s else attempts + 1
@@ -271,7 +276,7 @@ class AmiLink:
         try:
             await self.action("Login", fields, deadline_s=self._limits.login_deadline_s)
         except AmiRefused as error:
-            self._reason = "login refused"
+            self._reason = f"login of {self._username!r} refused: {error.message}"
             raise AmiLoginRefused(self.where, self._username, error.message) from error
         except AmiTimeout as error:
             raise self._over(f"no answer to the login within {error.deadline_s:g} s") from error

@@ -15,8 +15,8 @@ Does not know: what a session is about. Text from callers is only text here.
 
 panoramisk's `Application` is not used: its handler never looks for the end of the connection, so that a peer which
 connects and closes makes it and the whole event loop spin for ever (tried). Its `Request` takes the next line for the
-next reply, so that one `HANGUP`, 520 block or value of two lines shifts every later reply of the session (tried), and
-a subclass that mends both has replaced all of it.
+next reply, so that a `HANGUP`, a 520 block or a value of two lines shifts the later ones or raises ValueError
+(tried); a subclass that mends both has replaced all of it.
 
 A protocol rather than streams: it hears the peer while no command runs, without a second task for each session.
 """

@@ -40,7 +40,7 @@ DIAL_STATUSES: dict[str, ev.DialStatus] = {
 def translate(message: AmiMessage, received_at: datetime) -> ev.Event | None:
     """The event that the message tells of, or None."""
     make = MAKERS.get(message.event)
-    if make is None:
+    if make is None or (message.event in OF_A_CHANNEL and not _names_a_channel(message)):
         return None
     return make(message, instant(message.get("Timestamp"), received_at))
 
@@ -82,6 +82,11 @@ def live_channel(message: AmiMessage) -> ev.LiveChannel:
         bridge=message.get("BridgeId"),
         application=message.get("Application"),
     )
+
+
+def _names_a_channel(message: AmiMessage) -> bool:
+    """Whether it says of which channel it speaks; a forged event seldom does (see `ccsvc.wire.ami`)."""
+    return all(message.get(key) for key in ("Channel", "Uniqueid", "Linkedid"))
 
 
 def _channel(message: AmiMessage, key: str = "Uniqueid") -> ChannelId:
@@ -142,6 +147,10 @@ def _spy_started(m: AmiMessage, at: datetime) -> ev.Event:
 def _recording_stopped(m: AmiMessage, at: datetime) -> ev.Event:
     return ev.RecordingStopped(at, _channel(m))
 
+
+OF_A_CHANNEL = frozenset(
+    {"Newchannel", "Hangup", "HangupRequest", "BridgeEnter", "BridgeLeave", "Hold", "Unhold", "MixMonitorStop"}
+)
 
 MAKERS: dict[str, Callable[[AmiMessage, datetime], ev.Event | None]] = {
     "Newchannel": _started,

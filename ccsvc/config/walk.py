@@ -101,7 +101,7 @@ class _Walker:
         if raw == default and type(raw) is type(default):
             return raw  # a default may be written down, even one that only stands for "none"
         try:
-            value = _convert(raw, annotation)
+            value = msgspec.convert(raw, annotation)
         except msgspec.ValidationError:
             self.fault(path, words.expected(annotation), words.found(key, raw), words.remedy(annotation, raw))
             if isinstance(raw, str) and _base(annotation) is str:
@@ -111,17 +111,6 @@ class _Walker:
         if isinstance(value, str) and control.search(value):
             self.fault(path, "text in one line", "a control character in it", "take it out")
         return value
-
-
-def _convert(raw: object, annotation: object) -> object:
-    """The value as its type. Of a union each option is tried: msgspec takes the first text type for all of them."""
-    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    for option in options[:-1]:
-        try:
-            return msgspec.convert(raw, option)
-        except msgspec.ValidationError:
-            continue
-    return msgspec.convert(raw, options[-1])
 
 
 def _base(annotation: object) -> type:

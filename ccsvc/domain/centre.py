@@ -16,17 +16,26 @@ from ccsvc.domain.desk import close_supervision, dialog_for, force, free_again
 from ccsvc.domain.dialog import Answer
 from ccsvc.domain.floor import wrap_up_over
 from ccsvc.domain.ids import SessionId
-from ccsvc.domain.lines import deserted, find, leave, offer_agent, retry_now
+from ccsvc.domain.lines import (
+    close_offer,
+    deserted,
+    find,
+    leave,
+    offer_agent,
+    out_of_time,
+    retry_now,
+    watch_limit,
+)
 from ccsvc.domain.picture import picture
 from ccsvc.domain.reconcile import switch_seen
 from ccsvc.domain.recording import close_limit_reached, file_closed, measured
 from ccsvc.domain.records import Row
 from ccsvc.domain.restore import restore
 from ccsvc.domain.stats import StatsState
-from ccsvc.domain.story import arrived, dial_finished, fail_offer, give_up, go, hangup_requested
+from ccsvc.domain.story import arrived, dial_finished, give_up, go, hangup_requested, unbridged
 from ccsvc.domain.talking import bridge_entered, bridge_left, hold_ended, hold_started, part
 from ccsvc.domain.view import CentreView
-from ccsvc.domain.world import Call, Channel, Desk, Leg, World, new_world
+from ccsvc.domain.world import Call, Channel, Desk, Entry, Leg, World, new_world, seconds
 from ccsvc.settings import Settings
 
 MOVED_LIMIT_S = 10.0
@@ -37,10 +46,13 @@ class Centre:
     def __init__(self, settings: Settings) -> None:
         self._world = new_world(settings)
 
-    def restore(self, rows: Sequence[Row]) -> list[Command]:
-        """Rebuild the present from the rows that a former life left open."""
+    def restore(self, rows: Sequence[Row], at: datetime | None = None) -> list[Command]:
+        """Rebuild the present from the rows that a former life left open.
+
+        `at` is now; without it the clock is taken to stand where the last row was written.
+        """
         self._world.out = []
-        restore(self._world, rows)
+        restore(self._world, rows, at)
         return self._world.out
 
     def handle(self, event: ev.Event) -> list[Command]:
@@ -50,6 +62,7 @@ class Centre:
         HANDLERS[type(event)](world, event)
         if world.somebody_left:
             _sweep_deserted(world)
+        _offer_freed(world)
         return world.out
 
     def view(self, at: datetime, stats: StatsState) -> CentreView:
@@ -58,6 +71,8 @@ class Centre:
 
 
 def _channel_started(world: World, event: ev.ChannelStarted) -> None:
+    if event.channel in world.ended:
+        return
     channel = world.channels.setdefault(event.channel, Channel(event.channel, event.name, event.device))
     channel.device = channel.device or event.device
     channel.started_at = event.at
@@ -65,9 +80,12 @@ def _channel_started(world: World, event: ev.ChannelStarted) -> None:
 
 def _leg_dialled(world: World, event: ev.LegDialled) -> None:
     call = world.customer(event.channel)
-    if call is None:
+    if call is None or event.leg in world.ended or world.by_channel.get(event.leg, call) is not call:
         return
-    world.channels.setdefault(event.leg, Channel(event.leg, event.leg_name, event.device, started_at=event.at))
+    if event.leg == call.channel:
+        return
+    leg = world.channels.setdefault(event.leg, Channel(event.leg, event.leg_name, event.device, started_at=event.at))
+    leg.device = leg.device or event.device
     world.by_channel[event.leg] = call
     call.legs.setdefault(event.leg, Leg(event.leg, event.leg_name, "agent", event.at, event.device))
 
@@ -84,6 +102,7 @@ _DIAL_RESULTS: dict[str, Any] = {"BUSY": "BUSY", "CHANUNAVAIL": "FAILED", "CONGE
 
 def _channel_ended(world: World, event: ev.ChannelEnded) -> None:
     channel = world.channels.pop(event.channel, None)
+    world.bury(event.channel)
     call = world.by_channel.get(event.channel)
     if call is not None and call.channel == event.channel:
         close_call(world, call, event.at)
@@ -94,17 +113,15 @@ def _channel_ended(world: World, event: ev.ChannelEnded) -> None:
         part(world, channel)
 
 
-def _call_arrived(world: World, event: ev.CallArrived) -> None:
-    arrived(world, event)
-
-
 def _dial_finished(world: World, event: ev.DialFinished) -> None:
     owner = world.sessions.get(event.session)
-    if isinstance(owner, Call):
+    if isinstance(owner, Call) and owner.session == event.session:
         dial_finished(world, owner, event)
 
 
 def _feature_dialled(world: World, event: ev.FeatureDialled) -> None:
+    if event.session in world.sessions:
+        return
     desk = Desk(event.session, event.channel, event.device)
     world.sessions[event.session] = desk
     if start(world, desk, dialog_for(world, desk, event)) is not None:
@@ -148,8 +165,8 @@ def _session_ended(world: World, event: ev.SessionEnded) -> None:
         close_supervision(world, owner)
         free_again(world, owner)
     elif owner is not None and owner.session == event.session:
-        owner.session = None
-        owner.dialog = None
+        owner.session, owner.dialog, owner.dialling = None, None, None
+        owner.away_since = event.at
         if owner.entry is not None:
             world.timer("moved", owner.entry.id, MOVED_LIMIT_S)
 
@@ -160,7 +177,9 @@ def _session_broke(world: World, event: ev.SessionBroke) -> None:
 
 
 def _device_state_changed(world: World, event: ev.DeviceStateChanged) -> None:
-    world.devices[event.device] = event.state
+    if event.at < world.device_heard_at.get(event.device, event.at):
+        return
+    world.devices[event.device], world.device_heard_at[event.device] = event.state, event.at
     agent = world.agent_at(event.device)
     if agent is not None and event.state == "idle":
         offer_agent(world, agent)
@@ -174,28 +193,54 @@ def _switch_lost(world: World, event: ev.SwitchLost) -> None:
 def _timer_fired(world: World, event: ev.TimerFired) -> None:
     subject = event.timer.subject
     match event.timer.kind:
-        case "max_wait":
-            entry = find(world, subject)
-            if entry is not None and entry.offer is None and entry.call.phase == "waiting":
-                give_up(world, entry, "timed_out")
-        case "retry":
-            entry = find(world, subject)
-            if entry is not None:
-                retry_now(world, entry)
         case "wrap_up":
-            agent = wrap_up_over(world, subject)
-            if agent is not None:
-                offer_agent(world, agent)
+            wrap_up_over(world, subject)
         case "unbridged":
-            entry = find(world, subject)
-            if entry is not None and entry.offer is not None:
-                fail_offer(world, entry, "agent_dropped")
+            unbridged(world, subject)
         case "measure":
             close_limit_reached(world, subject)
-        case "moved":
+        case kind:
             entry = find(world, subject)
-            if entry is not None and entry.call.session is None:
-                leave(world, entry, "withdrawn", world.now)
+            if entry is not None and kind in ENTRY_TIMERS:
+                ENTRY_TIMERS[kind](world, entry)
+
+
+def _limit_reached(world: World, entry: Entry) -> None:
+    """The maximum wait is over, or nearly. Who is being rung for, or away, is told when they next wait."""
+    if entry.offer is not None or entry.call.phase != "waiting" or entry.call.session is None:
+        return
+    if out_of_time(world, entry):
+        give_up(world, entry, "timed_out")
+    else:
+        watch_limit(world, entry)
+
+
+def _stayed_away(world: World, entry: Entry) -> None:
+    """A waiting caller's session ended a while ago. While the switch can't be seen they may just have hung up."""
+    call = entry.call
+    if call.session is not None or call.away_since is None:
+        return
+    left_s = MOVED_LIMIT_S - seconds(call.away_since, world.now)
+    if left_s > 0.5 or not world.connected:
+        world.timer("moved", entry.id, max(1.0, left_s))
+        return
+    close_offer(world, entry, "caller_gone")
+    call.phase = "leaving"
+    leave(world, entry, "withdrawn", world.now)
+
+
+ENTRY_TIMERS: dict[ev.TimerKind, Callable[[World, Entry], None]] = {
+    "max_wait": _limit_reached,
+    "retry": retry_now,
+    "moved": _stayed_away,
+}
+
+
+def _offer_freed(world: World) -> None:
+    """Whoever may have become free is offered the first caller who waits for them, within the same event."""
+    freed, world.freed = world.freed, {}
+    for agent in freed:
+        offer_agent(world, world.agents[agent])
 
 
 def _sweep_deserted(world: World) -> None:
@@ -203,12 +248,19 @@ def _sweep_deserted(world: World) -> None:
     world.somebody_left = False
     for name, line in world.lines.items():
         if line and world.queues[name].leave_empty and deserted(world, name):
-            for entry in [e for e in line if e.offer is None and e.call.phase == "waiting" and e.call.session]:
-                give_up(world, entry, "left_empty")
+            for entry in list(line):
+                if entry.offer is None and entry.call.phase == "waiting" and entry.call.session is not None:
+                    give_up(world, entry, "left_empty")
+                else:
+                    entry.stranded = True
+
+
+def _nothing_follows(_world: World, _event: ev.SpyStarted) -> None:
+    """The listening was written when it was asked for."""
 
 
 HANDLERS: dict[type[ev.Event], Callable[[World, Any], None]] = {
-    ev.CallArrived: _call_arrived,
+    ev.CallArrived: arrived,
     ev.FeatureDialled: _feature_dialled,
     ev.Answered: _answered,
     ev.PinChecked: _pin_checked,
@@ -226,6 +278,7 @@ HANDLERS: dict[type[ev.Event], Callable[[World, Any], None]] = {
     ev.HoldStarted: lambda world, event: hold_started(world, event.channel),
     ev.HoldEnded: lambda world, event: hold_ended(world, event.channel),
     ev.DeviceStateChanged: _device_state_changed,
+    ev.SpyStarted: _nothing_follows,
     ev.RecordingStopped: lambda world, event: file_closed(world, event.channel),
     ev.RecordingMeasured: measured,
     ev.SwitchSeen: switch_seen,

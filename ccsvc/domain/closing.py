@@ -7,32 +7,47 @@ Promises: a call that was seen is closed exactly once, whatever was lost in betw
 from dataclasses import replace
 from datetime import datetime
 
-from ccsvc.domain.ids import ChannelId
+from ccsvc.domain.ids import AgentId, ChannelId
 from ccsvc.domain.lines import close_offer, leave
 from ccsvc.domain.recording import call_over
-from ccsvc.domain.records import CallRow, CdrRow
+from ccsvc.domain.records import CallRow, CdrRow, IvrStepRow
 from ccsvc.domain.talking import end_talk
 from ccsvc.domain.vocabulary import CallOutcome, EndedBy, QueueExit
 from ccsvc.domain.world import Call, Channel, Leg, World, seconds
 
 
-def close_call(world: World, call: Call, at: datetime, exit_: QueueExit = "abandoned") -> None:
+def close_call(
+    world: World, call: Call, at: datetime, exit_: QueueExit = "abandoned", left_at: datetime | None = None
+) -> None:
     """The customer's channel is gone: end everything that is open and write the call's last row.
 
-    `exit_` is what an open stay in a queue came to: `abandoned` unless the switch itself died.
+    `exit_` is what an open stay in a queue came to: `abandoned` unless the switch itself died. `left_at` is when
+    the customer left, if that is known to have been before `at` and they did not say so themselves.
     """
-    left_at = call.hung_up_at if call.hung_up_at is not None and call.hung_up_by == "customer" else at
+    if call.hung_up_at is not None and call.hung_up_by == "customer":
+        left_at = call.hung_up_at
+    left_at = left_at or at
+    _leave_menu(world, call, left_at)
     if call.entry is not None:
         close_offer(world, call.entry, "caller_gone")
         leave(world, call.entry, exit_, left_at)
     for channel in list(call.talks):
         end_talk(world, call, channel, left_at)
     _forget(world, call)
+    world.bury(call.channel)
     _end_leg(world, call, call.channel, at)
     call_over(world, call)
     call.row = _closing_row(call, at, exit_)
     world.write(call.row)
     world.report("call ended", call, outcome=call.row.outcome or "", ended_by=call.row.ended_by or "")
+
+
+def _leave_menu(world: World, call: Call, at: datetime) -> None:
+    """The customer hung up while a menu's node was being said, or waited for a key."""
+    if call.in_node:
+        call.in_node, call.steps = False, call.steps + 1
+        step = IvrStepRow(call.id, call.steps, call.row.pbx, call.ivr, call.node, at, "", "hung_up")
+        world.write(step)
 
 
 def _forget(world: World, call: Call) -> None:
@@ -45,8 +60,7 @@ def _forget(world: World, call: Call) -> None:
 
 
 def _closing_row(call: Call, at: datetime, exit_: QueueExit) -> CallRow:
-    answered = [s for s in call.segments if s.queue is not None] or call.segments
-    waits = _waits_until_answer(call)
+    answered_at, first_agent_id = _first_answer(call)
     return replace(
         call.row,
         language=call.language,
@@ -54,14 +68,24 @@ def _closing_row(call: Call, at: datetime, exit_: QueueExit) -> CallRow:
         outcome=_outcome(call, exit_),
         ended_by=_ended_by(call, exit_),
         queues=tuple(e.queue for e in call.entries),
-        answered_at=min((s.started_at for s in answered), default=None),
-        wait_s=sum(waits),
+        answered_at=answered_at,
+        wait_s=sum(_waits_until_answer(call)),
         talk_s=sum(s.talk_s or 0.0 for s in call.segments),
         hold_s=sum(s.hold_s or 0.0 for s in call.segments),
-        first_agent_id=min(answered, key=lambda s: s.started_at).agent_id if answered else None,
+        first_agent_id=first_agent_id,
         segment_count=len(call.segments),
         repaired=call.row.repaired or call.repaired,
     )
+
+
+def _first_answer(call: Call) -> tuple[datetime | None, AgentId | None]:
+    """When and by whom the call was first answered: from a queue, else at all, else as its stays say."""
+    segments = [s for s in call.segments if s.queue is not None] or call.segments
+    first = min(segments, key=lambda s: s.started_at, default=None)
+    if first is not None:
+        return first.started_at, first.agent_id
+    stay = next((e for e in call.entries if e.exit == "answered"), None)
+    return (stay.left_at, stay.agent_id) if stay is not None else (None, None)
 
 
 def _waits_until_answer(call: Call) -> list[float]:
@@ -75,14 +99,20 @@ def _waits_until_answer(call: Call) -> list[float]:
 
 
 def _outcome(call: Call, exit_: QueueExit) -> CallOutcome:
-    if call.segments:
+    last = call.entries[-1] if call.entries else None
+    if call.segments or any(entry.exit == "answered" for entry in call.entries):
         return "answered"
     if exit_ == "system_lost":
         return "system_lost"
-    last = call.entries[-1] if call.entries else None
     if last is not None and last.exit == "abandoned":
         return "short_abandoned" if last.short else "abandoned"
-    return "refused" if call.entries or call.refused else "self_served"
+    if call.refused or (last is not None and last.exit in _SENT_AWAY):
+        return "refused"
+    return "self_served" if last is None else "unknown"
+
+
+_SENT_AWAY: frozenset[QueueExit] = frozenset({"timed_out", "left_empty"})
+"""The queue itself ended the stay. Where it ended otherwise, and nobody answered, nobody here can say."""
 
 
 def _ended_by(call: Call, exit_: QueueExit) -> EndedBy:

@@ -10,6 +10,7 @@ from ccsvc.domain.commands import Ask, CheckPin, PromptRef, Spy
 from ccsvc.domain.dialog import Answer, AskFor, At, Dialog, Listen, Passed, Request, Speak, Tell, Verify
 from ccsvc.domain.ids import SessionId
 from ccsvc.domain.records import IvrStepRow
+from ccsvc.domain.resume import ride
 from ccsvc.domain.targets import Step
 from ccsvc.domain.world import Call, Desk, World
 
@@ -30,7 +31,7 @@ def start(world: World, owner: Call | Desk, dialog: Dialog) -> Done | None:
 def answer(world: World, session: SessionId, token: int, value: Answer) -> tuple[Call | Desk, Done | None] | None:
     """Give a session's dialog the answer to its last question; None if nobody waits for it (any more)."""
     owner = world.sessions.get(session)
-    if owner is None or owner.dialog is None or world.tokens.get(session) != token:
+    if owner is None or owner.session != session or owner.dialog is None or world.tokens.get(session) != token:
         return None
     return owner, advance(world, owner, value)
 
@@ -97,13 +98,15 @@ def _language_at(world: World, desk: Desk) -> str:
 
 
 def _entered_node(world: World, call: Call, node: str) -> None:
-    call.node = node
+    call.node, call.in_node = node, True
     call.row = replace(call.row, ivr_path=(*call.row.ivr_path, f"{call.ivr}.{node}")[-100:], language=call.language)
     world.write(call.row)
+    ride(world, call)
 
 
 def _passed_node(world: World, call: Call, passed: Passed) -> None:
     call.steps += 1
+    call.in_node = passed.result in ("invalid", "no_input")
     world.write(
         IvrStepRow(
             call_id=call.id,

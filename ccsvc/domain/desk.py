@@ -187,17 +187,18 @@ def free_again(world: World, desk: Desk) -> None:
 def close_supervision(world: World, desk: Desk) -> None:
     """The supervisor has stopped listening."""
     if desk.supervision is not None:
-        world.write(replace(desk.supervision, ended_at=world.now))
+        world.write(replace(desk.supervision, ended_at=max(world.now, desk.supervision.started_at)))
         desk.supervision = None
 
 
 def force(world: World, event: AgentForced) -> None:
     """Set an agent's status from outside; a logged-out agent has no device and can only be left as they are."""
     agent = world.agents.get(event.agent)
-    if agent is None or agent.status == "logged_out":
+    refused = "unknown_agent" if agent is None else "not_logged_in" if agent.status == "logged_out" else ""
+    audit(world, "operator", f"set_{event.status}", f"agent:{event.agent}", refused)
+    if agent is None or refused:
         return
     if event.status == "logged_out":
         log_out(world, agent, "forced")
     else:
         set_status(world, agent, event.status, event.reason)
-        offer_agent(world, agent)

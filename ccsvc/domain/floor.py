@@ -1,7 +1,8 @@
 """The agents' side: who is logged in where, chosen status, activity, and the rows that attendance is made of.
 
 Promises: every change of status or activity closes one `AgentStateRow` and opens the next at the same instant,
-so that an agent's day has neither gaps nor overlaps; the PBX's safety-net queues are told of every change.
+so that an agent's day has neither gaps nor overlaps, even if facts come a little out of order; the PBX's
+safety-net queues are told of every change. Whoever may have become free is noted in `World.freed`.
 """
 
 from dataclasses import replace
@@ -21,19 +22,21 @@ def log_in(world: World, agent: Agent, device: DeviceName) -> None:
         log_out(world, agent, "moved")
     agent.device = device
     world.seats[device] = agent.id
-    agent.session_row = AgentSessionRow(agent.id, world.settings.pbx.name, device, world.now)
+    agent.session_row = AgentSessionRow(agent.id, world.settings.pbx.name, device, max(world.now, agent.since))
     world.write(agent.session_row)
     set_status(world, agent, "ready", "")
     world.report("agent logged in", agent=agent.id, device=device)
 
 
 def log_out(world: World, agent: Agent, reason: SessionEnd) -> None:
-    """End attendance. A conversation that is going on goes on; its segment ends with it."""
+    """End attendance and after-call work. A conversation that is going on goes on; its segment ends with it."""
+    if reason != "moved":
+        end_wrap_up(world, agent)
     set_status(world, agent, "logged_out", "")
     if agent.device is not None:
         world.seats.pop(agent.device, None)
     if agent.session_row is not None:
-        world.write(replace(agent.session_row, ended_at=world.now, end_reason=reason))
+        world.write(replace(agent.session_row, ended_at=agent.since, end_reason=reason))
     agent.session_row = None
     agent.device = None
     world.somebody_left = True
@@ -41,10 +44,11 @@ def log_out(world: World, agent: Agent, reason: SessionEnd) -> None:
 
 
 def set_status(world: World, agent: Agent, status: AgentStatus, reason: str) -> None:
-    agent.status, agent.reason = status, reason
-    if status == "ready" and agent.activity == "idle":
+    if status == "ready" != agent.status and agent.activity == "idle":
         agent.idle_since = world.now
-    _turn_page(world, agent)
+    agent.status, agent.reason = status, reason
+    world.freed[agent.id] = None
+    turn_page(world, agent)
     world.emit(safety_net(agent))
 
 
@@ -61,12 +65,16 @@ def happen(world: World, agent: Agent, fact: ActivityFact, call: CallId | None =
     agent.call = call if activity in ("ringing", "talking") else None
     if activity == "idle":
         agent.idle_since = world.now
-    _turn_page(world, agent)
+        world.freed[agent.id] = None
+    turn_page(world, agent)
 
 
 def begin_wrap_up(world: World, agent: Agent, segment: SegmentRow, limit_s: float) -> None:
-    """After-call work begins: no offer from any queue until the agent ends it or the limit comes."""
-    if limit_s <= 0:
+    """After-call work begins: no offer from any queue until the agent ends it or the limit comes.
+
+    Who has logged out meanwhile has none.
+    """
+    if limit_s <= 0 or agent.status == "logged_out":
         world.write(replace(segment, wrap_up_ended_at=segment.ended_at, wrap_up_s=0.0))
         happen(world, agent, "released")
         return
@@ -82,23 +90,21 @@ def end_wrap_up(world: World, agent: Agent, *, next_fact: ActivityFact = "wrap_u
         return
     agent.wrapping = None
     world.write(finished(segment, world.now))
-    if next_fact == "wrap_up_ended":
+    if next_fact == "wrap_up_ended" and agent.activity == "wrap_up":
         happen(world, agent, "wrap_up_ended")
 
 
 def finished(segment: SegmentRow, at: datetime) -> SegmentRow:
     """The segment with its wrap-up ended at `at`."""
     assert segment.ended_at is not None
-    return replace(segment, wrap_up_ended_at=at, wrap_up_s=seconds(segment.ended_at, at))
+    return replace(segment, wrap_up_ended_at=max(at, segment.ended_at), wrap_up_s=seconds(segment.ended_at, at))
 
 
-def wrap_up_over(world: World, segment_id: str) -> Agent | None:
-    """The wrap-up limit of a segment came: returns the agent that became free, if it is still that one."""
+def wrap_up_over(world: World, segment_id: str) -> None:
+    """The wrap-up limit of a segment came; nothing happens if its agent ended it before."""
     for agent in world.agents.values():
         if agent.wrapping is not None and agent.wrapping.segment_id == segment_id:
             end_wrap_up(world, agent)
-            return agent
-    return None
 
 
 def can_be_offered(world: World, agent: Agent) -> bool:
@@ -107,30 +113,30 @@ def can_be_offered(world: World, agent: Agent) -> bool:
         world.connected
         and agent.status == "ready"
         and agent.activity == "idle"
+        and agent.offered is None
         and agent.device is not None
         and world.devices.get(agent.device, "unknown") == "idle"
     )
 
 
-def _turn_page(world: World, agent: Agent) -> None:
+def turn_page(world: World, agent: Agent) -> None:
     """Close the open state row and, unless logged out, open the next at the same instant."""
-    previous = agent.state_row
-    agent.since = world.now
-    seq = 0
+    previous, at = agent.state_row, max(world.now, agent.since)
+    agent.since = at
     if previous is not None:
-        world.write(replace(previous, ended_at=max(world.now, previous.started_at)))
-        seq = previous.seq + 1
+        world.write(replace(previous, ended_at=at))
     if agent.status == "logged_out" and agent.activity == "idle":
         agent.state_row = None
         return
     agent.state_row = AgentStateRow(
         agent_id=AgentId(agent.id),
         pbx=world.settings.pbx.name,
-        started_at=world.now,
-        seq=seq,
+        started_at=at,
+        seq=agent.pages,
         status=agent.status,
         activity=agent.activity,
         reason=agent.reason,
         call_id=agent.call,
     )
+    agent.pages += 1
     world.write(agent.state_row)

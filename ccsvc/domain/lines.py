@@ -11,11 +11,11 @@ offer that failed.
 
 from bisect import insort
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ccsvc.domain.commands import DialAgent, PlayMusic
 from ccsvc.domain.floor import can_be_offered, happen
-from ccsvc.domain.ids import QueueName, entry_id, offer_id
+from ccsvc.domain.ids import AgentId, QueueName, entry_id, offer_id
 from ccsvc.domain.recording import start_recording
 from ccsvc.domain.records import OfferRow, QueueEntryRow, QueueRefusalRow
 from ccsvc.domain.routing import choose
@@ -24,6 +24,9 @@ from ccsvc.domain.world import Agent, Call, Entry, World, seconds
 
 MINIMUM_RING_S = 1.0
 """A ring shorter than this is no offer: the phone would hardly sound."""
+
+MINIMUM_RETRY_S = 1.0
+"""An agent's phone that refuses at once is not rung more often than this, whatever the queue's `retry_s` says."""
 
 
 def refusal(world: World, queue: QueueName) -> RefusalReason | None:
@@ -47,17 +50,25 @@ def refuse(world: World, call: Call, queue: QueueName, reason: RefusalReason) ->
     world.report("caller refused", call, queue=queue, reason=reason)
 
 
-def enter(world: World, call: Call, queue: QueueName, *, since: datetime | None = None, n: int = 0) -> Entry:
-    """Put the call in line. `since` and `n` are given when the place was brought along from a former daemon."""
+def enter(
+    world: World,
+    call: Call,
+    queue: QueueName,
+    *,
+    since: datetime | None = None,
+    n: int = 0,
+    priority: int | None = None,
+) -> Entry:
+    """Put the call in line. `since`, `n` and `priority` are given when the place was brought along."""
     settings = world.queues[queue]
-    n = n or len(call.entries) + 1
+    n = n or call.entry_count + 1
     row = QueueEntryRow(
         entry_id=entry_id(call.id, n),
         call_id=call.id,
         pbx=world.settings.pbx.name,
         queue=queue,
         entered_at=since or world.now,
-        priority=settings.priority,
+        priority=settings.priority if priority is None else priority,
         target_s=settings.target_s,
         short_abandon_s=settings.short_abandon_s,
         repaired=since is not None,
@@ -71,10 +82,21 @@ def stand(world: World, entry: Entry) -> Entry:
     """Take the entry's place in its line and start the clock of its maximum wait."""
     call = entry.call
     call.entry, call.phase = entry, "waiting"
+    call.entry_count = max(call.entry_count, number_of(entry.row))
     insort(world.lines[entry.queue], entry, key=lambda e: e.order)
-    limit_s = world.queues[entry.queue].max_wait_s - seconds(entry.row.entered_at, world.now)
-    world.timer("max_wait", entry.id, limit_s)
+    world.entries[entry.id] = entry
+    watch_limit(world, entry)
     return entry
+
+
+def number_of(row: QueueEntryRow) -> int:
+    """The n of `<call>/q<n>`."""
+    return int(row.entry_id.rpartition("q")[2])
+
+
+def watch_limit(world: World, entry: Entry) -> None:
+    """Start the clock of what is left of the entry's maximum wait."""
+    world.timer("max_wait", entry.id, _time_left_s(world, entry))
 
 
 def leave(world: World, entry: Entry, exit_: QueueExit, at: datetime, agent: Agent | None = None) -> QueueEntryRow:
@@ -93,6 +115,7 @@ def leave(world: World, entry: Entry, exit_: QueueExit, at: datetime, agent: Age
         repaired=row.repaired or call.repaired,
     )
     world.lines[entry.queue].remove(entry)
+    del world.entries[entry.id]
     call.entries.append(row)
     call.entry = None
     world.write(row)
@@ -101,7 +124,10 @@ def leave(world: World, entry: Entry, exit_: QueueExit, at: datetime, agent: Age
 
 
 def close_offer(world: World, entry: Entry, result: OfferResult) -> None:
-    """End the open offer, if there is one. Of a failed one the agent is idle again and goes to the end of the row."""
+    """End the open offer, if there is one. Of a failed one the agent is idle again and goes to the end of the row.
+
+    An accepted one leaves the agent ringing: who calls this says what they do now.
+    """
     offer = entry.offer
     if offer is None:
         return
@@ -110,11 +136,18 @@ def close_offer(world: World, entry: Entry, result: OfferResult) -> None:
     world.write(replace(offer, ended_at=max(world.now, offer.offered_at), result=result))
     world.report("offer ended", entry.call, agent=offer.agent_id, result=result)
     agent = world.agents.get(offer.agent_id)
-    if result != "accepted" and agent is not None and agent.activity == "ringing":
-        idle_since = agent.idle_since
-        happen(world, agent, "offer_ended")
-        if result in BLAMELESS:
-            agent.idle_since = idle_since
+    if agent is not None and agent.offered is entry:
+        agent.offered = None
+        world.freed[agent.id] = None
+        if result != "accepted" and agent.activity == "ringing":
+            _stop_ringing(world, agent, result)
+
+
+def _stop_ringing(world: World, agent: Agent, result: OfferResult) -> None:
+    idle_since = agent.idle_since
+    happen(world, agent, "offer_ended")
+    if result in BLAMELESS:
+        agent.idle_since = idle_since
 
 
 BLAMELESS = frozenset({"caller_gone", "lost_race"})
@@ -123,17 +156,20 @@ BLAMELESS = frozenset({"caller_gone", "lost_race"})
 
 def offer_entry(world: World, entry: Entry) -> bool:
     """Offer the caller to the best agent who can take the call now; False if there is none."""
-    if entry.offer is not None or entry.call.session is None or entry.call.phase != "waiting":
+    if not _can_be_rung_for(entry) or out_of_time(world, entry):
         return False
     free = [a for a in world.members(entry.queue) if can_be_offered(world, a) and _may_try(world, entry, a)]
     agent = choose(world.queues[entry.queue].strategy, free)
     if agent is None:
         return False
-    ring_s = _ring_s(world, entry)
-    if ring_s < MINIMUM_RING_S:
-        return False
-    _offer(world, entry, agent, ring_s)
+    _offer(world, entry, agent, min(world.queues[entry.queue].ring_timeout_s, _time_left_s(world, entry)))
     return True
+
+
+def _can_be_rung_for(entry: Entry) -> bool:
+    """The caller waits with a session that is free to dial."""
+    call = entry.call
+    return entry.offer is None and call.session is not None and call.phase == "waiting" and call.dialling is None
 
 
 def offer_agent(world: World, agent: Agent) -> bool:
@@ -147,10 +183,14 @@ def offer_agent(world: World, agent: Agent) -> bool:
 
 
 def retry_later(world: World, entry: Entry) -> None:
-    """Nobody could be offered; those tried in vain may be tried again after `retry_s`."""
-    if not entry.retry_armed:
+    """Nobody could be offered: look again when the first of those tried in vain may be tried again.
+
+    Those who may be tried already are busy; they are offered the caller when they become free.
+    """
+    pauses_s = [left_s for agent in entry.tried if (left_s := _pause_left_s(world, entry, agent)) > 0]
+    if pauses_s and not entry.retry_armed:
         entry.retry_armed = True
-        world.timer("retry", entry.id, world.queues[entry.queue].retry_s)
+        world.timer("retry", entry.id, max(SHORTEST_RETRY_TIMER_S, min(pauses_s)))
 
 
 def retry_now(world: World, entry: Entry) -> None:
@@ -160,6 +200,10 @@ def retry_now(world: World, entry: Entry) -> None:
         retry_later(world, entry)
 
 
+SHORTEST_RETRY_TIMER_S = 0.05
+"""Two clocks that differ by a hair must not make a timer come back again and again."""
+
+
 def out_of_time(world: World, entry: Entry) -> bool:
     """Whether the entry's maximum wait leaves no room for another ring."""
     return _time_left_s(world, entry) < MINIMUM_RING_S
@@ -167,25 +211,23 @@ def out_of_time(world: World, entry: Entry) -> bool:
 
 def find(world: World, subject: str) -> Entry | None:
     """The waiting entry with this id."""
-    for line in world.lines.values():
-        for entry in line:
-            if entry.id == subject:
-                return entry
-    return None
+    return world.entries.get(subject)
 
 
 def _may_try(world: World, entry: Entry, agent: Agent) -> bool:
-    tried = entry.tried.get(agent.id)
-    retry_s = world.queues[entry.queue].retry_s
-    return tried is None or world.now - tried >= timedelta(seconds=retry_s)
+    return _pause_left_s(world, entry, agent.id) <= 0
+
+
+def _pause_left_s(world: World, entry: Entry, agent: AgentId) -> float:
+    """How long (s) this agent is not to be tried again for this entry."""
+    tried_at = entry.tried.get(agent)
+    if tried_at is None:
+        return 0.0
+    return max(MINIMUM_RETRY_S, world.queues[entry.queue].retry_s) - seconds(tried_at, world.now)
 
 
 def _time_left_s(world: World, entry: Entry) -> float:
     return world.queues[entry.queue].max_wait_s - seconds(entry.row.entered_at, world.now)
-
-
-def _ring_s(world: World, entry: Entry) -> float:
-    return min(world.queues[entry.queue].ring_timeout_s, _time_left_s(world, entry))
 
 
 def _offer(world: World, entry: Entry, agent: Agent, ring_s: float) -> None:
@@ -203,7 +245,7 @@ def _offer(world: World, entry: Entry, agent: Agent, ring_s: float) -> None:
         device=agent.device,
         offered_at=world.now,
     )
-    call.phase = "ringing"
+    call.phase, call.dialling, agent.offered = "ringing", entry.offer.offer_id, entry
     world.write(entry.offer)
     happen(world, agent, "offered", call.id)
     if settings.record:

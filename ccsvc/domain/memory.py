@@ -1,12 +1,13 @@
 """Which rows must be remembered so that a next daemon can carry on: a fold over everything that is written.
 
 Promises: rows of a call are kept until the call has closed *and* nothing of them is open any more (its wrap-up,
-its recording); every other row only while it is open. Bounded by the number of live calls and agents.
+its recording), so that its numbering and its sums go on; every other row only while it is open, an agent's state
+and a supervisor's listening too. Bounded by the number of live calls and agents.
 """
 
 from collections.abc import Iterable
 
-from ccsvc.domain.records import CallRow, Row, is_open, key_of
+from ccsvc.domain.records import AgentStateRow, CallRow, CdrRow, Row, SupervisionRow, is_open, key_of
 
 Key = tuple[object, ...]
 
@@ -20,7 +21,7 @@ class OpenRows:
             self.add(row)
 
     def add(self, row: Row) -> None:
-        key, call = key_of(row), getattr(row, "call_id", None)
+        key, call = key_of(row), _call_of(row)
         if isinstance(row, CallRow):
             self._add_call(key, row)
         elif call in self._live:
@@ -45,3 +46,10 @@ class OpenRows:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+
+def _call_of(row: Row) -> str | None:
+    """The call that the row is needed for as long as that one lasts."""
+    if isinstance(row, AgentStateRow | SupervisionRow | CdrRow):
+        return None
+    return getattr(row, "call_id", None)

@@ -6,6 +6,7 @@ file at all, is found and said.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -13,6 +14,7 @@ from ccsvc.domain.commands import MeasureRecording, RecordCall
 from ccsvc.domain.events import RecordingMeasured
 from ccsvc.domain.ids import ChannelId
 from ccsvc.domain.records import RecordingRow
+from ccsvc.domain.resume import EPOCH
 from ccsvc.domain.vocabulary import RecordingVerdict
 from ccsvc.domain.world import Call, World, seconds
 
@@ -41,21 +43,31 @@ def recording_path(recording_id: str, started_at: datetime) -> str:
 def call_over(world: World, call: Call) -> None:
     """The call has ended: its recording will be whole in a moment."""
     recording = call.recording
-    if recording is None:
+    if recording is None or recording.verdict is not None:
         return
-    talk_s = sum((s.talk_s or 0.0) + (s.hold_s or 0.0) for s in call.segments)
-    first = min((s.started_at for s in call.segments), default=None)
+    talks = [(max(s.started_at, recording.started_at), s.ended_at) for s in call.segments if s.ended_at is not None]
+    talks = sorted(talk for talk in talks if talk[0] < talk[1])
     call.recording = replace(
         recording,
-        ended_at=world.now,
-        talk_s=talk_s,
-        talk_offset_s=seconds(recording.started_at, first) if first else None,
+        ended_at=max(world.now, recording.started_at),
+        talk_s=_covered_s(talks),
+        talk_offset_s=seconds(recording.started_at, talks[0][0]) if talks else None,
     )
     world.recordings[recording.recording_id] = call.recording
+    world.write(call.recording)
     if recording.recording_id in world.closed_files:
         _measure(world, call.recording)
     else:
         world.timer("measure", recording.recording_id, CLOSE_LIMIT_S)
+
+
+def _covered_s(stretches: Sequence[tuple[datetime, datetime]]) -> float:
+    """How much time (s) the stretches cover together; they are in order of their start and may overlap."""
+    covered_s, until = 0.0, EPOCH
+    for start, end in stretches:
+        covered_s += seconds(max(start, until), end)
+        until = max(until, end)
+    return covered_s
 
 
 def file_closed(world: World, channel: ChannelId) -> None:
@@ -71,9 +83,13 @@ def file_closed(world: World, channel: ChannelId) -> None:
 
 
 def close_limit_reached(world: World, recording_id: str) -> None:
+    """The switch did not say in time that it closed the file."""
     recording = world.recordings.get(recording_id)
-    if recording is not None:
-        _measure(world, recording)
+    if recording is None:
+        return
+    for channel in [c for c, known in world.recorded_channels.items() if known == recording_id]:
+        del world.recorded_channels[channel]
+    _measure(world, recording)
 
 
 def measured(world: World, event: RecordingMeasured) -> None:

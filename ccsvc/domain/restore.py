@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from ccsvc.domain.floor import turn_page
+from ccsvc.domain.lines import number_of, stand
+from ccsvc.domain.recording import CLOSE_LIMIT_S
 from ccsvc.domain.records import (
     AgentSessionRow,
     AgentStateRow,
@@ -21,15 +24,20 @@ from ccsvc.domain.records import (
     Row,
     SegmentRow,
     SupervisionRow,
+    key_of,
 )
 from ccsvc.domain.world import Agent, Call, Channel, Entry, Leg, Talk, World, seconds
 
 
-def restore(world: World, rows: Sequence[Row]) -> None:
-    """Fill an empty world. Emits timers and the closing of what can't go on."""
-    world.now = max((_latest(row) for row in rows), default=world.now)
+def restore(world: World, rows: Sequence[Row], at: datetime | None = None) -> None:
+    """Fill an empty world. Emits timers and the closing of what can't go on, by the clock that stands at `at`."""
+    instants = [_latest(row) for row in rows]
+    world.now = max(instants if at is None else [*instants, at], default=world.now)
     for row in sorted(rows, key=_turn):
         _take(world, row)
+    for agent in world.agents.values():
+        _settle(world, agent)
+    world.freed.clear()
 
 
 ORDER: tuple[type[Row], ...] = (
@@ -47,8 +55,11 @@ ORDER: tuple[type[Row], ...] = (
 """A call before what happened in it, an agent's seat before what they did there."""
 
 
-def _turn(row: Row) -> int:
-    return ORDER.index(type(row)) if type(row) in ORDER else len(ORDER)
+def _turn(row: Row) -> tuple[int, datetime, str]:
+    """By kind, then in the order in which things began."""
+    kind = ORDER.index(type(row)) if type(row) in ORDER else len(ORDER)
+    began_at = next(at for name in _BEGINNINGS if isinstance(at := getattr(row, name, None), datetime))
+    return kind, began_at, str(key_of(row))
 
 
 def _take(world: World, row: Row) -> None:
@@ -80,7 +91,8 @@ def _latest(row: Row) -> datetime:
     return max(at for at in found if isinstance(at, datetime))
 
 
-_INSTANTS = ("started_at", "entered_at", "offered_at", "at", "calldate", "ended_at", "left_at", "wrap_up_ended_at")
+_BEGINNINGS = ("started_at", "entered_at", "offered_at", "at", "calldate")
+_INSTANTS = (*_BEGINNINGS, "ended_at", "left_at", "wrap_up_ended_at")
 
 
 def _past(world: World, row: QueueRefusalRow | IvrStepRow) -> None:
@@ -94,7 +106,9 @@ def _past(world: World, row: QueueRefusalRow | IvrStepRow) -> None:
 
 
 def _call(world: World, row: CallRow) -> None:
-    call = Call(row, row.channel, language=row.language)
+    if row.ended_at is not None:
+        return
+    call = Call(row, row.channel, language=row.language, did=row.did)
     if row.ivr_path:
         call.ivr, _, call.node = row.ivr_path[-1].partition(".")
     call.legs[row.channel] = Leg(row.channel, "", "customer", row.started_at)
@@ -104,113 +118,131 @@ def _call(world: World, row: CallRow) -> None:
 
 
 def _entry(world: World, row: QueueEntryRow) -> None:
-    call, line = world.calls.get(row.call_id), world.lines.get(row.queue)
-    if row.exit is not None:
-        if call is not None:
-            call.entries.append(row)
+    call = world.calls.get(row.call_id)
+    if row.exit is None and call is not None and call.entry is None and row.queue in world.lines:
+        stand(world, Entry(row, call))
         return
-    if call is None or line is None:
-        world.write(
-            replace(
-                row, exit="withdrawn", left_at=world.now, wait_s=seconds(row.entered_at, world.now), repaired=True
-            )
+    if row.exit is None:
+        wait_s = seconds(row.entered_at, world.now)
+        left_at = max(world.now, row.entered_at)
+        row = replace(
+            row, exit="withdrawn", left_at=left_at, wait_s=wait_s, in_target=False, short=False, repaired=True
         )
-        return
-    call.entry = Entry(row, call)
-    call.phase = "waiting"
-    line.append(call.entry)
-    line.sort(key=lambda entry: entry.order)
-    world.timer("max_wait", row.entry_id, world.queues[row.queue].max_wait_s - seconds(row.entered_at, world.now))
+        world.write(row)
+    if call is not None:
+        call.entries.append(row)
+        call.entry_count = max(call.entry_count, number_of(row))
 
 
 def _offer(world: World, row: OfferRow) -> None:
     call = world.calls.get(row.call_id)
     agent = world.agents.get(row.agent_id)
+    entry = call.entry if call is not None and call.entry is not None and call.entry.id == row.entry_id else None
+    if entry is not None:
+        entry.offers = max(entry.offers, int(row.offer_id.rpartition("o")[2]))
     if row.result is not None:
-        _past_offer(call, row)
+        if entry is not None and row.ended_at is not None:
+            entry.tried[row.agent_id] = row.ended_at
         return
-    if call is None or call.entry is None or call.entry.id != row.entry_id or agent is None:
-        world.write(replace(row, result="agent_dropped", ended_at=world.now, repaired=True))
+    if entry is None or entry.offer is not None or agent is None or agent.offered is not None:
+        world.write(replace(row, result="agent_dropped", ended_at=max(world.now, row.offered_at), repaired=True))
         return
-    call.entry.offer = row
-    call.entry.offers = max(call.entry.offers, _offer_number(row))
-    call.phase = "ringing"
-    agent.activity, agent.call = "ringing", call.id
-
-
-def _past_offer(call: Call | None, row: OfferRow) -> None:
-    """An offer that came to nothing still counts, so that the next one gets a number of its own."""
-    if call is not None and call.entry is not None and call.entry.id == row.entry_id:
-        call.entry.offers = max(call.entry.offers, _offer_number(row))
-
-
-def _offer_number(row: OfferRow) -> int:
-    return int(row.offer_id.rpartition("o")[2])
+    entry.offer, entry.call.phase = row, "ringing"
+    agent.activity, agent.call, agent.offered = "ringing", entry.call.id, entry
 
 
 def _segment(world: World, row: SegmentRow) -> None:
     call, agent = world.calls.get(row.call_id), world.agents.get(row.agent_id)
+    if call is not None:
+        customer = call.legs[call.channel]
+        customer.bridged_at, customer.dial_result = customer.bridged_at or row.started_at, "ANSWERED"
     if row.ended_at is None and call is not None:
-        call.talks[row.channel] = Talk(row)
-        call.phase = "talking"
-        world.by_channel[row.channel] = call
-        world.channels[row.channel] = Channel(row.channel, "", row.device, started_at=row.started_at)
-        call.legs[row.channel] = Leg(row.channel, "", "agent", row.started_at, row.device, row.started_at, "ANSWERED")
-        if agent is not None:
-            agent.activity, agent.call = "talking", call.id
+        _talk(world, call, row, agent)
         return
+    if row.wrap_up_s is None:
+        row = _wrap_up(world, row, agent)
     if call is not None:
         call.segments.append(row)
-    if row.wrap_up_s is None:
-        _wrap_up(world, row, agent)
 
 
-def _wrap_up(world: World, row: SegmentRow, agent: Agent | None) -> None:
-    ended_at = row.ended_at or world.now
-    closed = replace(
-        row, ended_at=ended_at, talk_s=row.talk_s or seconds(row.started_at, ended_at), hold_s=row.hold_s or 0
-    )
-    if agent is None or row.queue not in world.queues:
-        world.write(replace(closed, wrap_up_ended_at=ended_at, wrap_up_s=0.0))
-        return
-    agent.activity, agent.wrapping = "wrap_up", closed
+def _talk(world: World, call: Call, row: SegmentRow, agent: Agent | None) -> None:
+    call.talks[row.channel] = Talk(row)
+    call.phase = "talking"
+    world.by_channel[row.channel] = call
+    world.channels[row.channel] = Channel(row.channel, "", row.device, started_at=row.started_at)
+    call.legs[row.channel] = Leg(row.channel, "", "agent", row.started_at, row.device, row.started_at, "ANSWERED")
+    if agent is not None:
+        _close_wrap_up(world, agent)
+        agent.activity, agent.call = "talking", call.id
+
+
+def _wrap_up(world: World, row: SegmentRow, agent: Agent | None) -> SegmentRow:
+    """After-call work goes on for what is left of it; without its agent or queue it is over."""
+    ended_at = row.ended_at or max(world.now, row.started_at)
+    talk_s = row.talk_s if row.talk_s is not None else seconds(row.started_at, ended_at)
+    row = replace(row, ended_at=ended_at, talk_s=talk_s, hold_s=row.hold_s or 0.0)
+    if agent is None or agent.activity == "talking" or row.queue not in world.queues:
+        world.write(replace(row, wrap_up_ended_at=ended_at, wrap_up_s=0.0))
+        return row
+    _close_wrap_up(world, agent)
+    agent.activity, agent.wrapping, agent.call = "wrap_up", row, None
     world.timer("wrap_up", row.segment_id, world.queues[row.queue].wrap_up_s - seconds(ended_at, world.now))
+    return row
+
+
+def _close_wrap_up(world: World, agent: Agent) -> None:
+    """An agent works on one call at a time: what came before is over."""
+    if agent.wrapping is not None:
+        world.write(replace(agent.wrapping, wrap_up_ended_at=agent.wrapping.ended_at, wrap_up_s=0.0))
+        agent.wrapping = None
 
 
 def _session(world: World, row: AgentSessionRow) -> None:
     agent = world.agents.get(row.agent_id)
-    if agent is None:
-        world.write(replace(row, ended_at=world.now, end_reason="removed"))
+    if row.ended_at is not None:
+        return
+    if agent is None or row.device in world.seats or agent.session_row is not None:
+        world.write(replace(row, ended_at=max(world.now, row.started_at), end_reason="removed"))
         return
     agent.session_row, agent.device, agent.status = row, row.device, "ready"
+    agent.since = agent.idle_since = row.started_at
     world.seats[row.device] = agent.id
 
 
 def _state(world: World, row: AgentStateRow) -> None:
     agent = world.agents.get(row.agent_id)
-    if agent is None:
-        world.write(replace(row, ended_at=world.now))
+    if row.ended_at is not None:
         return
-    agent.state_row, agent.status, agent.reason = row, row.status, row.reason
+    if agent is None or agent.state_row is not None:
+        world.write(replace(row, ended_at=max(world.now, row.started_at)))
+        return
+    agent.state_row, agent.pages, agent.reason = row, row.seq + 1, row.reason
+    agent.status = row.status if agent.session_row is not None else "logged_out"
     agent.since = agent.idle_since = row.started_at
+
+
+def _settle(world: World, agent: Agent) -> None:
+    """The open stretch of an agent's day must say what they do now; a torn end of the memory may say otherwise."""
+    row = agent.state_row
+    believed = (row.status, row.activity) if row is not None else ("logged_out", "idle")
+    if believed != (agent.status, agent.activity):
+        turn_page(world, agent)
 
 
 def _recording(world: World, row: RecordingRow) -> None:
     call = world.calls.get(row.call_id)
+    if call is not None:
+        call.recording = row
     if row.verdict is not None:
-        if call is not None:
-            call.recording = row
         return
     world.recordings[row.recording_id] = row
     if call is not None:
-        call.recording = row
         world.recorded_channels[call.channel] = row.recording_id
     else:
-        world.timer("measure", row.recording_id, 0.0)
+        world.timer("measure", row.recording_id, CLOSE_LIMIT_S)
 
 
 def _supervision(world: World, row: SupervisionRow) -> None:
     """The supervisor's own session did not survive: the listening may have, but nobody can say."""
-    if row.ended_at is not None:
-        return
-    world.write(replace(row, ended_at=world.now))
+    if row.ended_at is None:
+        world.write(replace(row, ended_at=max(world.now, row.started_at)))

@@ -8,20 +8,29 @@ from outside is never trusted to be whole. The caller's name and number are not 
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
+from ccsvc.domain.commands import RideAlong
 from ccsvc.domain.ids import CallId
+
+if TYPE_CHECKING:
+    from ccsvc.domain.world import Call, World
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WORD = re.compile(
     r"v1\|(?P<call>[A-Za-z0-9_./:-]{1,120})\|(?P<started>\d{1,18})\|(?P<language>fa|ar|en)"
     r"\|(?P<ivr>[a-z0-9_-]{0,32})\|(?P<node>[a-z0-9_-]{0,32})\|(?P<queue>[a-z0-9_-]{0,32})"
-    r"\|(?P<entry>\d{1,6})\|(?P<entered>\d{1,18})\|(?P<priority>-?\d{1,4})\|(?P<served>[01])"
+    r"\|(?P<entry>\d{1,6})\|(?P<entered>\d{1,18})\|(?P<priority>-?\d{1,4})\|(?P<served>[01])",
+    re.ASCII,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a call stands: in a menu's node, or in a queue since an instant, or already served."""
+    """Where a call stands: in a menu's node, or in a queue since an instant; `served`: nothing is left to be done.
+
+    `started_at` and `entered_at` are aware UTC instants from 1970 to 2286, kept to the microsecond.
+    """
 
     call: CallId
     started_at: datetime
@@ -77,3 +86,32 @@ def _micros(at: datetime) -> int:
 
 def _instant(micros: str) -> datetime:
     return EPOCH + timedelta(microseconds=min(int(micros), 10**16))
+
+
+def ride(world: "World", call: "Call") -> None:
+    """Write the call's place onto its channel, and take off it what was said of an earlier dial or transfer."""
+    if call.session is None:
+        return
+    place = place_of(call)
+    variables = [("CCSVC_STATE", encode(place)), ("CCSVC_QUEUE", place.queue)]
+    variables += [("DIALSTATUS", ""), ("BLINDTRANSFER", "")]
+    if call.entry is not None:
+        variables.append(("CCSVC_PRIO", str(max(0, place.priority))))
+    world.emit(RideAlong(call.session, tuple(variables)))
+
+
+def place_of(call: "Call") -> Place:
+    """Where the call stands now."""
+    row = call.entry.row if call.entry is not None else None
+    return Place(
+        call=call.id,
+        started_at=call.row.started_at,
+        language=call.language,
+        ivr=call.ivr,
+        node=call.node,
+        queue=row.queue if row else "",
+        entry_n=int(row.entry_id.rpartition("q")[2]) if row else 0,
+        entered_at=row.entered_at if row else EPOCH,
+        priority=row.priority if row else 0,
+        served=call.phase == "after",
+    )

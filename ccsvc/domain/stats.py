@@ -9,7 +9,7 @@ Knows nothing of Prometheus, of windows' names or of time zones: a window is "al
 """
 
 from bisect import bisect_left
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ccsvc.domain.records import CallRow, OfferRow, QueueEntryRow, QueueRefusalRow, RecordingRow, Row, SegmentRow
@@ -52,11 +52,16 @@ class Cohort:
     handle_s: float = 0.0
 
     def add(self, other: "Cohort") -> None:
-        for name in COHORT_FIELDS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-
-COHORT_FIELDS = tuple(f.name for f in fields(Cohort))
+        """Written out: a scrape adds up thousands of these, and a loop over names costs ten times as much."""
+        self.offered += other.offered
+        self.answered += other.answered
+        self.abandoned += other.abandoned
+        self.short_abandoned += other.short_abandoned
+        self.answered_in_target += other.answered_in_target
+        self.abandoned_in_target += other.abandoned_in_target
+        self.wait_answered_s += other.wait_answered_s
+        self.segments += other.segments
+        self.handle_s += other.handle_s
 
 
 @dataclass(frozen=True, slots=True)

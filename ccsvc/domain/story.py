@@ -1,34 +1,39 @@
 """A customer's call while it lasts: where it goes next. How it ends is told in `ccsvc.domain.closing`.
 
 Promises: a caller who comes back on the same channel (a new daemon, a broken session) stands where they stood;
-nothing here leaves a caller without a next step.
+nothing here leaves a caller without a next step. What an older session, an older offer or an older timer brings
+is compared with the present and ignored.
 """
 
 from collections.abc import Generator
 from dataclasses import replace
 
-from ccsvc.domain.commands import FinishSession, RideAlong
+from ccsvc.domain.closing import leg_ended
+from ccsvc.domain.commands import FinishSession
 from ccsvc.domain.conversation import start
 from ccsvc.domain.dialog import Answer, Dialog, Request, Tell
 from ccsvc.domain.events import CallArrived, DialFinished, HangupRequested
-from ccsvc.domain.ids import QueueName, call_id
+from ccsvc.domain.floor import happen
+from ccsvc.domain.ids import CallId, QueueName, call_id
 from ccsvc.domain.ivr import walk
 from ccsvc.domain.lines import (
     close_offer,
+    deserted,
     enter,
     leave,
-    offer_agent,
+    number_of,
     offer_entry,
     out_of_time,
     play_music,
     refusal,
     refuse,
     retry_later,
+    watch_limit,
 )
-from ccsvc.domain.records import CallRow
-from ccsvc.domain.resume import EPOCH, Place, decode, encode
-from ccsvc.domain.talking import end_talk
-from ccsvc.domain.targets import GoIvr, GoNode, GoQueue, Step, parse_target
+from ccsvc.domain.records import CallRow, QueueEntryRow
+from ccsvc.domain.resume import Place, decode, ride
+from ccsvc.domain.talking import end_talk, part
+from ccsvc.domain.targets import GoIvr, GoNode, GoQueue, HangUp, Step, parse_target
 from ccsvc.domain.vocabulary import OfferResult, QueueExit
 from ccsvc.domain.world import Call, Channel, Entry, Leg, World
 
@@ -37,6 +42,9 @@ MAX_HOPS = 50
 
 UNBRIDGED_LIMIT_S = 1.0
 """How long an answered dial may wait for the news of its bridge before it counts as an agent who dropped."""
+
+LEAVING_LIMIT_S = 10.0
+"""How long a session may go on after its Dial said that the caller leaves."""
 
 OFFER_RESULTS: dict[str, OfferResult] = {
     "NOANSWER": "no_answer",
@@ -49,31 +57,71 @@ OFFER_RESULTS: dict[str, OfferResult] = {
 }
 
 
-def arrived(world: World, event: CallArrived) -> Call:
+def arrived(world: World, event: CallArrived) -> None:
     """A customer's session has opened: a new call, one that comes back, or one that was transferred here."""
-    place = decode(event.resume)
-    call = world.by_channel.get(event.channel)
-    known = call is not None
+    if event.session in world.sessions:
+        return
+    if event.channel in world.ended:
+        world.report("session of a channel that is gone", None, channel=event.channel)
+        world.emit(FinishSession(event.session))
+        return
+    call = world.customer(event.channel)
+    place = _place(world, call, event)
     if call is None:
-        call = _new_call(world, event, place)
-    call.session = event.session
-    world.sessions[event.session] = call
-    if place is not None:
-        world.report("caller came back", call, phase=call.phase)
-        _resume(world, call, place, event)
+        call, moved = _new_call(world, event, place), place is not None and bool(event.transferred_by)
     else:
-        if known:
-            _transferred(world, call)
-        route(world, call, event.did)
-    return call
+        moved = _was_transferred(call, place, event)
+        _take_over(world, call)
+    call.session, call.away_since = event.session, None
+    world.sessions[event.session] = call
+    _go_on(world, call, place, event, moved=moved)
+
+
+def _go_on(world: World, call: Call, place: Place | None, event: CallArrived, *, moved: bool) -> None:
+    """Lead the call on: to where it was sent, to where it stood, or to where its number leads."""
+    if moved:
+        _transferred(world, call, event)
+    elif place is not None or call.entry is not None or call.phase == "after":
+        world.report("caller came back", call, phase=call.phase)
+        _resume(world, call, place or Place(call.id, call.row.started_at, call.language), event)
+        return
+    route(world, call, event.did)
+
+
+def _place(world: World, call: Call | None, event: CallArrived) -> Place | None:
+    """What rode on the channel, if it is of this call: after an attended transfer it may be another's."""
+    place = decode(event.resume)
+    own = call.id if call is not None else call_id(world.settings.pbx.name, event.linkedid)
+    return place if place is not None and place.call == own else None
+
+
+def _was_transferred(call: Call, place: Place | None, event: CallArrived) -> bool:
+    """Whether a known caller comes because they were sent here, and not because their session broke.
+
+    Without a place on the channel: when they were served, or are at another number than before.
+    """
+    if event.transferred_by and event.transferred_by != call.transferred_by:
+        return True
+    served = call.served and call.entry is None and call.phase != "ivr"
+    return place is None and (served or event.did != call.did)
+
+
+def _take_over(world: World, call: Call) -> None:
+    """A new session on a known channel: the old one is over, and so is whatever bridge the channel was in."""
+    if call.session is not None:
+        world.sessions.pop(call.session, None)
+        world.tokens.pop(call.session, None)
+    call.dialog, call.dialling = None, None
+    channel = world.channels.get(call.channel)
+    if channel is not None and channel.bridge:
+        part(world, channel)
 
 
 def _new_call(world: World, event: CallArrived, place: Place | None) -> Call:
-    pbx = world.settings.pbx.name
     did = next((d for d in world.settings.did if d.number == event.did), None)
     row = CallRow(
-        call_id=place.call if place else call_id(pbx, event.linkedid),
-        pbx=pbx,
+        call_id=_new_id(world, event),
+        pbx=world.settings.pbx.name,
         channel=event.channel,
         direction="inbound",
         started_at=place.started_at if place else event.at,
@@ -83,31 +131,44 @@ def _new_call(world: World, event: CallArrived, place: Place | None) -> Call:
         language=place.language if place else did.language if did else "en",
         repaired=place is not None,
     )
-    call = Call(row, event.channel, language=row.language, repaired=place is not None)
+    call = Call(row, event.channel, language=row.language, did=event.did, repaired=place is not None)
+    call.entry_count = place.entry_n if place else 0
     call.legs[event.channel] = Leg(event.channel, event.channel_name, "customer", row.started_at)
-    adopt(world, call)
-    channel = world.channels.setdefault(event.channel, Channel(event.channel, event.channel_name, None))
-    channel.started_at = row.started_at
+    adopt(world, call, event.channel_name)
     world.write(row)
     world.report("call arrived", call, did=event.did, language=row.language)
     return call
 
 
-def adopt(world: World, call: Call) -> None:
-    """Make the call known under its id and its customer's channel."""
+def _new_id(world: World, event: CallArrived) -> CallId:
+    pbx = world.settings.pbx.name
+    wanted = call_id(pbx, event.linkedid)
+    return wanted if wanted not in world.calls else call_id(pbx, event.channel)
+
+
+def adopt(world: World, call: Call, channel_name: str) -> None:
+    """Make the call known under its id and its customer's channel, which may have been an agent's until now."""
+    channel = world.channels.setdefault(call.channel, Channel(call.channel, channel_name, None))
+    former = world.by_channel.get(call.channel)
+    if former is not None:
+        leg_ended(world, former, channel, world.now)
+    if channel.bridge:
+        part(world, channel)
+    channel.started_at = call.row.started_at
     world.calls[call.id] = call
     world.by_channel[call.channel] = call
 
 
-def _transferred(world: World, call: Call) -> None:
+def _transferred(world: World, call: Call, event: CallArrived) -> None:
     """The customer was sent to another number: whatever waited for them before is over."""
-    call.dialog = None
-    call.phase = "ivr"
+    call.phase, call.did, call.transferred_by = "ivr", event.did, event.transferred_by
+    call.hung_up_by, call.hung_up_at = None, None
     call.row = replace(
         call.row,
         transfers_attempted=call.row.transfers_attempted + 1,
         transfers_completed=call.row.transfers_completed + 1,
     )
+    world.write(call.row)
     for channel in list(call.talks):
         end_talk(world, call, channel, world.now)
     if call.entry is not None:
@@ -116,19 +177,52 @@ def _transferred(world: World, call: Call) -> None:
 
 
 def _resume(world: World, call: Call, place: Place, event: CallArrived) -> None:
-    if place.served or call.served or event.dial_status == "ANSWER":
+    call.language = place.language
+    past = next((row for row in call.entries if number_of(row) == place.entry_n), None)
+    if call.entry is not None:
+        _wait_again(world, call.entry, event.dial_status)
+    elif call.phase == "after" or place.served or event.dial_status == "ANSWER":
         finish(world, call)
-    elif call.entry is not None:
-        close_offer(world, call.entry, OFFER_RESULTS.get(event.dial_status, "unreachable"))
-        wait(world, call.entry)
+    elif past is not None:
+        _after_stay(world, call, past)
     elif place.queue in world.queues:
         queue = QueueName(place.queue)
-        wait(world, enter(world, call, queue, since=place.entered_at, n=place.entry_n))
+        wait(world, enter(world, call, queue, since=place.entered_at, n=place.entry_n, priority=place.priority))
     elif place.ivr in world.settings.ivr and place.node in world.settings.ivr[place.ivr].node:
-        call.ivr = place.ivr
-        start_menu(world, call, place.node)
+        _menu_again(world, call, place)
     else:
         route(world, call, event.did)
+
+
+def _wait_again(world: World, entry: Entry, dial_status: str) -> None:
+    """The caller is back in line, unless what rang when they went away was answered unseen."""
+    if dial_status == "ANSWER":
+        served_unseen(world, entry)
+        return
+    close_offer(world, entry, OFFER_RESULTS.get(dial_status, "unreachable"))
+    watch_limit(world, entry)
+    wait(world, entry)
+
+
+def _after_stay(world: World, call: Call, row: QueueEntryRow) -> None:
+    """The session broke between the end of a stay and what was to follow it."""
+    settings = world.queues.get(row.queue)
+    if row.exit == "answered" or settings is None:
+        finish(world, call)
+    elif row.exit == "timed_out":
+        go(world, call, parse_target(settings.on_timeout)[-1])
+    elif row.exit == "left_empty":
+        go(world, call, parse_target(settings.on_empty)[-1])
+    else:
+        to_queue(world, call, row.queue)
+
+
+def _menu_again(world: World, call: Call, place: Place) -> None:
+    """Say the node again; on the call's path it stands once."""
+    if call.row.ivr_path[-1:] == (f"{place.ivr}.{place.node}",):
+        call.row = replace(call.row, ivr_path=call.row.ivr_path[:-1])
+    call.ivr = place.ivr
+    start_menu(world, call, place.node)
 
 
 def route(world: World, call: Call, did: str) -> None:
@@ -136,7 +230,7 @@ def route(world: World, call: Call, did: str) -> None:
     settings = next((d for d in world.settings.did if d.number == did), None)
     if settings is None:
         world.report("number leads nowhere", call, did=did)
-        finish(world, call)
+        send_away(world, call)
         return
     go(world, call, parse_target(settings.target)[-1])
 
@@ -146,27 +240,30 @@ def go(world: World, call: Call, step: Step | None) -> None:
     call.hops += 1
     if call.hops > MAX_HOPS:
         world.report("call went in circles", call, hops=call.hops)
-        finish(world, call)
+        send_away(world, call)
         return
     match step:
         case GoIvr(name) if name in world.settings.ivr:
             call.ivr = name
             start_menu(world, call, world.settings.ivr[name].start)
-        case GoNode(name):
+        case GoNode(name) if call.ivr in world.settings.ivr and name in world.settings.ivr[call.ivr].node:
             start_menu(world, call, name)
         case GoQueue(name) if QueueName(name) in world.queues:
             to_queue(world, call, QueueName(name))
-        case _:
+        case HangUp() | None:
             finish(world, call)
+        case _:
+            world.report("target leads nowhere", call, step=str(step))
+            send_away(world, call)
 
 
 def start_menu(world: World, call: Call, node: str) -> None:
-    call.phase = "ivr"
     begin(world, call, walk(call.ivr, world.settings.ivr[call.ivr], node))
 
 
 def begin(world: World, call: Call, dialog: Dialog) -> None:
     """Start a dialog with the caller; one that ends at once leads on at once."""
+    call.phase = "ivr"
     done = start(world, call, dialog)
     if done is not None:
         go(world, call, done.step)
@@ -196,6 +293,9 @@ def wait(world: World, entry: Entry) -> None:
     if out_of_time(world, entry):
         give_up(world, entry, "timed_out")
         return
+    if entry.stranded and deserted(world, entry.queue):
+        give_up(world, entry, "left_empty")
+        return
     ride(world, call)
     if not offer_entry(world, entry):
         play_music(world, entry)
@@ -213,29 +313,6 @@ def give_up(world: World, entry: Entry, exit_: QueueExit) -> None:
     begin(world, entry.call, apologise(prompt, target))
 
 
-def ride(world: World, call: Call) -> None:
-    """Write the call's place onto its channel: see `ccsvc.domain.resume`."""
-    if call.session is None:
-        return
-    entry = call.entry
-    place = Place(
-        call=call.id,
-        started_at=call.row.started_at,
-        language=call.language,
-        ivr=call.ivr,
-        node=call.node,
-        queue=entry.queue if entry else "",
-        entry_n=int(entry.id.rpartition("q")[2]) if entry else 0,
-        entered_at=entry.row.entered_at if entry else EPOCH,
-        priority=entry.row.priority if entry else 0,
-        served=call.served,
-    )
-    variables = [("CCSVC_STATE", encode(place)), ("CCSVC_QUEUE", place.queue), ("DIALSTATUS", "")]
-    if entry is not None:
-        variables.append(("CCSVC_PRIO", str(max(0, entry.row.priority))))
-    world.emit(RideAlong(call.session, tuple(variables)))
-
-
 def finish(world: World, call: Call) -> None:
     """End the session on purpose; the dialplan hangs up."""
     call.phase = "after"
@@ -243,29 +320,66 @@ def finish(world: World, call: Call) -> None:
         world.emit(FinishSession(call.session))
 
 
+def send_away(world: World, call: Call) -> None:
+    """End the session of a caller who could not be led anywhere."""
+    call.refused = True
+    finish(world, call)
+
+
 def dial_finished(world: World, call: Call, event: DialFinished) -> None:
     """`EXEC Dial` is over. What it means for the agent was or will be said by the switch itself."""
-    if event.result < 0 or event.transferred_by:
+    if call.dialling != event.offer:
+        return
+    call.dialling = None
+    entry = call.entry
+    if event.result < 0 or event.transferred_by or call.hung_up_by == "customer":
         call.phase = "leaving"
+        world.timer("unbridged", event.offer, LEAVING_LIMIT_S)
+    elif entry is None:
+        finish(world, call)
+    elif entry.offer is None:
+        wait(world, entry)
+    elif event.status != "ANSWER":
+        fail_offer(world, entry, OFFER_RESULTS[event.status])
+    elif world.connected:
+        world.timer("unbridged", event.offer, UNBRIDGED_LIMIT_S)
+    else:
+        served_unseen(world, entry)
+
+
+def unbridged(world: World, offer: str) -> None:
+    """A while ago a Dial ended before the switch told what came of it. It may have told since.
+
+    If nothing was told the agent dropped, and the caller waits on. If the conversation is over, so is the call.
+    """
+    call = world.calls.get(CallId(offer.rpartition("/q")[0]))
+    if call is None or call.session is None or call.dialling is not None or call.hung_up_by == "customer":
         return
     entry = call.entry
-    if entry is None or entry.offer is None or entry.offer.offer_id != event.offer:
-        if entry is None:
-            finish(world, call)
-        return
-    if event.status == "ANSWER":
-        world.timer("unbridged", entry.id, UNBRIDGED_LIMIT_S)
-        return
-    fail_offer(world, entry, OFFER_RESULTS[event.status])
+    if entry is not None and entry.offer is not None and entry.offer.offer_id == offer:
+        fail_offer(world, entry, "caller_gone" if call.phase == "leaving" else "agent_dropped")
+    elif call.talks:
+        world.timer("unbridged", offer, UNBRIDGED_LIMIT_S)
+    elif entry is None and call.phase in ("talking", "leaving"):
+        finish(world, call)
+
+
+def served_unseen(world: World, entry: Entry) -> None:
+    """The ring was answered while nobody could see it. The wait is known up to the ring; the talk is not known."""
+    call, offer = entry.call, entry.offer
+    call.repaired = True
+    agent = world.agents.get(offer.agent_id) if offer is not None else None
+    close_offer(world, entry, "accepted")
+    if agent is not None and agent.activity == "ringing":
+        happen(world, agent, "offer_ended")
+    leave(world, entry, "answered", offer.offered_at if offer is not None else world.now, agent)
+    finish(world, call)
 
 
 def fail_offer(world: World, entry: Entry, result: OfferResult) -> None:
     """The offer came to nothing: the caller keeps their place, the agent takes whoever else waits."""
-    agent = world.agents.get(entry.offer.agent_id) if entry.offer else None
     close_offer(world, entry, result)
     wait(world, entry)
-    if agent is not None:
-        offer_agent(world, agent)
 
 
 def hangup_requested(world: World, event: HangupRequested) -> None:

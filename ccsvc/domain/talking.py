@@ -49,8 +49,9 @@ def part(world: World, channel: Channel) -> None:
     call = world.by_channel.get(channel.id)
     if call is None:
         return
-    for leg in [channel.id] if channel.id in call.talks else list(call.talks) if call.channel == channel.id else []:
-        end_talk(world, call, leg, world.now)
+    for leg in list(call.talks):
+        if channel.id in (leg, call.channel):
+            end_talk(world, call, leg, world.now)
 
 
 def connect_all(world: World, bridge: str) -> None:
@@ -58,11 +59,23 @@ def connect_all(world: World, bridge: str) -> None:
     members = [world.channels[c] for c in sorted(world.bridges.get(bridge, ()))]
     for call in [call for m in members if (call := world.customer(m.id)) is not None]:
         for member in members:
-            agent = world.agent_at(member.device)
-            if agent is None or member.device is None or world.customer(member.id) is not None:
-                continue
-            if member.id not in call.talks:
+            agent = _agent_on(world, call, member)
+            if agent is not None and member.device is not None and not _taken(world, member):
                 _connect(world, call, member, member.device, agent)
+
+
+def _agent_on(world: World, call: Call, channel: Channel) -> Agent | None:
+    """Who speaks on this channel: the agent whom it rang, even if they logged out meanwhile, or who sits there."""
+    offer = call.entry.offer if call.entry is not None else None
+    if offer is not None and offer.device == channel.device:
+        return world.agents.get(offer.agent_id)
+    return world.agent_at(channel.device)
+
+
+def _taken(world: World, channel: Channel) -> bool:
+    """The channel is a customer's, or an agent talks on it already."""
+    call = world.by_channel.get(channel.id)
+    return call is not None and (call.channel == channel.id or channel.id in call.talks)
 
 
 def _connect(world: World, call: Call, channel: Channel, device: DeviceName, agent: Agent) -> None:
@@ -86,6 +99,8 @@ def _connect(world: World, call: Call, channel: Channel, device: DeviceName, age
     )
     call.talks[channel.id] = Talk(row)
     call.phase = "talking"
+    if call.hung_up_by == "agent":
+        call.hung_up_by = None
     world.by_channel[channel.id] = call
     _leg_bridged(world, call, channel)
     world.write(row)

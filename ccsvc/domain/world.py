@@ -5,14 +5,14 @@ rows that are still open (`ccsvc.domain.restore`) and from what the switch says.
 `now` is set by `Centre.handle` for the length of one event.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from ccsvc.domain.commands import Command, Report, StartTimer, Write
 from ccsvc.domain.events import Timer, TimerKind
-from ccsvc.domain.ids import AgentId, CallId, ChannelId, DeviceName, EntryId, QueueName, SessionId
+from ccsvc.domain.ids import AgentId, CallId, ChannelId, DeviceName, EntryId, OfferId, QueueName, SessionId
 from ccsvc.domain.records import (
     AgentSessionRow,
     AgentStateRow,
@@ -33,10 +33,16 @@ if TYPE_CHECKING:
 
 Phase = Literal["ivr", "waiting", "ringing", "talking", "after", "leaving"]
 
+ENDED_KEPT = 5000
+"""Channels whose end is remembered, so that news of them that come late don't bring them back to life."""
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class Agent:
-    """A person. `idle_since` is the start of the present idleness: the longest-idle strategy orders by it."""
+    """A person. `idle_since` is the start of the present idleness: the longest-idle strategy orders by it.
+
+    `offered` is the entry whose offer is open at this agent, whatever else calls do to them meanwhile.
+    """
 
     id: AgentId
     settings: AgentSettings
@@ -47,16 +53,18 @@ class Agent:
     idle_since: datetime = EPOCH
     since: datetime = EPOCH
     call: CallId | None = None
+    offered: "Entry | None" = None
     session_row: AgentSessionRow | None = None
     state_row: AgentStateRow | None = None
+    pages: int = 0
     wrapping: SegmentRow | None = None
+    queues: tuple[QueueName, ...] = field(init=False)
 
-    @property
-    def queues(self) -> tuple[QueueName, ...]:
-        return tuple(QueueName(q) for q in self.settings.queues)
+    def __post_init__(self) -> None:
+        self.queues = tuple(QueueName(queue) for queue in self.settings.queues)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Channel:
     """One of Asterisk's channels, as far as it matters here."""
 
@@ -69,7 +77,7 @@ class Channel:
     """The last time its bridge changed: an older look at the switch does not undo it."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Leg:
     """One party's channel in a call, for its CDR."""
 
@@ -83,9 +91,12 @@ class Leg:
     ended: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
-    """One stay in one queue. `tried` says when each agent was last offered this entry in vain."""
+    """One stay in one queue. `tried` says when each agent was last offered this entry in vain.
+
+    `stranded`: the queue's last agent left while the caller could not be told; they are told when they next wait.
+    """
 
     row: QueueEntryRow
     call: "Call"
@@ -93,6 +104,7 @@ class Entry:
     offer: OfferRow | None = None
     tried: dict[AgentId, datetime] = field(default_factory=dict)
     retry_armed: bool = False
+    stranded: bool = False
 
     @property
     def id(self) -> EntryId:
@@ -107,7 +119,7 @@ class Entry:
         return (-self.row.priority, self.row.entered_at, self.row.entry_id)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Talk:
     """A segment while its agent talks. `held_since` is set while the caller is on hold."""
 
@@ -116,8 +128,14 @@ class Talk:
     hold_s: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
+    """One customer's contact. `did` is the number that they were last sent to, `entry_count` how often they queued.
+
+    `dialling` is the offer for which their session runs a Dial: it takes no other until that one is over.
+    `away_since` is when their session ended; `transferred_by` what was last told of a transfer, to know a new one.
+    """
+
     row: CallRow
     channel: ChannelId
     session: SessionId | None = None
@@ -125,10 +143,14 @@ class Call:
     language: str = "en"
     ivr: str = ""
     node: str = ""
+    in_node: bool = False
+    did: str = ""
     steps: int = 0
     hops: int = 0
     dialog: "Dialog | None" = None
     entry: Entry | None = None
+    entry_count: int = 0
+    dialling: OfferId | None = None
     entries: list[QueueEntryRow] = field(default_factory=list)
     talks: dict[ChannelId, Talk] = field(default_factory=dict)
     segments: list[SegmentRow] = field(default_factory=list)
@@ -136,6 +158,8 @@ class Call:
     recording: RecordingRow | None = None
     hung_up_by: EndedBy | None = None
     hung_up_at: datetime | None = None
+    away_since: datetime | None = None
+    transferred_by: str = ""
     refused: bool = False
     repaired: bool = False
 
@@ -148,7 +172,7 @@ class Call:
         return bool(self.segments or self.talks)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Desk:
     """A feature code's session: somebody at a device talks to the daemon."""
 
@@ -159,7 +183,7 @@ class Desk:
     supervision: SupervisionRow | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class World:
     settings: Settings
     now: datetime = EPOCH
@@ -175,12 +199,20 @@ class World:
     agents: dict[AgentId, Agent] = field(default_factory=dict)
     seats: dict[DeviceName, AgentId] = field(default_factory=dict)
     devices: dict[DeviceName, DeviceState] = field(default_factory=dict)
+    device_heard_at: dict[DeviceName, datetime] = field(default_factory=dict)
     queues: dict[QueueName, QueueSettings] = field(default_factory=dict)
+    crews: dict[QueueName, list[Agent]] = field(default_factory=dict)
     lines: dict[QueueName, list[Entry]] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
+    """Everybody in all lines, by entry id."""
     recordings: dict[str, RecordingRow] = field(default_factory=dict)
     """Not yet measured."""
     recorded_channels: dict[ChannelId, str] = field(default_factory=dict)
     closed_files: set[str] = field(default_factory=set)
+    ended: dict[ChannelId, None] = field(default_factory=dict)
+    """The last `ENDED_KEPT` channels that are gone, oldest first."""
+    freed: dict[AgentId, None] = field(default_factory=dict)
+    """Agents who may have become free during this event: they are offered to callers at its end."""
     somebody_left: bool = False
     """An agent logged out during this event: a queue may be deserted now."""
     audit_n: int = 0
@@ -197,8 +229,14 @@ class World:
     def timer(self, kind: TimerKind, subject: str, after_s: float) -> None:
         self.out.append(StartTimer(Timer(kind, subject), max(0.0, after_s)))
 
-    def members(self, queue: QueueName) -> Iterator[Agent]:
-        return (agent for agent in self.agents.values() if queue in agent.queues)
+    def members(self, queue: QueueName) -> Sequence[Agent]:
+        return self.crews.get(queue, ())
+
+    def bury(self, channel: ChannelId) -> None:
+        """Remember that this channel is gone."""
+        self.ended[channel] = None
+        if len(self.ended) > ENDED_KEPT:
+            del self.ended[next(iter(self.ended))]
 
     def agent_at(self, device: DeviceName | None) -> Agent | None:
         agent = self.seats.get(device) if device is not None else None
@@ -213,11 +251,13 @@ class World:
 def new_world(settings: Settings) -> World:
     """A world in which nobody has called yet and nobody is logged in."""
     world = World(settings)
-    for agent in settings.agent:
-        world.agents[AgentId(agent.number)] = Agent(AgentId(agent.number), agent)
     for queue in settings.queue:
         world.queues[QueueName(queue.name)] = queue
-        world.lines[QueueName(queue.name)] = []
+        world.lines[QueueName(queue.name)], world.crews[QueueName(queue.name)] = [], []
+    for person in settings.agent:
+        agent = world.agents[AgentId(person.number)] = Agent(AgentId(person.number), person)
+        for name in agent.queues:
+            world.crews.setdefault(name, []).append(agent)
     return world
 
 

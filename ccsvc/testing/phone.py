@@ -18,7 +18,8 @@ Known surprises of that stack, each handled below:
   between is kept and replayed (``PhoneLine.adopt``).
 - About 0.1 s after it answered a call the stack sends a re-INVITE that nobody asked for; a hold in that moment
   is refused ("already in flight") and is tried again.
-- On a blind transfer Asterisk reports success as soon as it has let go of us, not when the target answers.
+- On a blind transfer Asterisk reports success as soon as it has let go of us, not when the target answers; now
+  and then its BYE comes before that report. A call that ends while it is being transferred counts as transferred.
 - It can only reject with 486. Other codes are sent by a call into the native library, on its own thread.
 - A user agent is never freed while the stack runs (1023 slots for agents and calls): agents are used again.
 - Inbound calls find their agent by the user part alone, so one user can have one phone on a line at a time.
@@ -101,7 +102,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Reject:
-    """Refuse ``after_s`` of ringing with a SIP code: 486 busy, 603 declined, or any other from 400 to 699."""
+    """Refuse ``after_s`` of ringing with a SIP code: 486 busy, 603 declined, or any other from 400 to 699.
+
+    What ``Dial`` of Asterisk 22 makes of it: 486 BUSY, 480 NOANSWER, 503 CONGESTION, 603 CHANUNAVAIL.
+    """
 
     code: int = 486
     after_s: float = 0.5
@@ -194,7 +198,7 @@ class Phone:
         await _all_logged(f"{self} hanging up", *(call.hang_up() for call in self.live_calls))
         if self.registered:
             await _all_logged(f"{self} unregistering", self.unregister(CLOSE_S))
-        self._line.take_back(self.user, self._agent)
+        self._line.take_back(self, self._agent)
 
     def keep(self, call: PhoneCall) -> None:
         """A call of this phone, either way: note it, and forget the oldest that is over when there are many."""
@@ -337,9 +341,11 @@ class PhoneLine:
             self._hand_over(ours, event, at)
         return ours
 
-    def take_back(self, user: str, agent: Any) -> None:
-        """A phone was closed: keep its agent for the next phone with the same account."""
-        self._phones.pop(user, None)
+    def take_back(self, phone: Phone, agent: Any) -> None:
+        """A phone was closed (perhaps not for the first time): keep its agent for the account's next phone."""
+        if self._phones.get(phone.user) is not phone:
+            return
+        del self._phones[phone.user]
         self._idle_agents.setdefault(self._addresses[agent.handle], []).append(agent)
 
     async def refuse(self, call_id: str, code: int) -> None:

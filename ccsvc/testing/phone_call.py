@@ -106,6 +106,7 @@ class PhoneCall:
         self._call = call
         self._audio = call.audio
         self._ending_with: str | None = None
+        self._leaving_with: str | None = None
         self._answered_offers = 0
         self._tone_at = 0
         self._news = asyncio.Event()
@@ -200,15 +201,15 @@ class PhoneCall:
 
     async def blind_transfer(self, number: str, deadline_s: float = 10.0) -> None:
         """Send the far end to ``number`` and leave. Raises PhoneError when refused: the call then goes on."""
-        await self._leave(f"transferred to {number}", self._call.transfer(self.phone.uri(number), timeout=deadline_s))
+        transfer = self._call.transfer(self.phone.uri(number), timeout=deadline_s)
+        await self._leave((self,), f"transferred to {number}", transfer)
 
     async def attended_transfer(self, other: "PhoneCall", deadline_s: float = 10.0) -> None:
         """Connect this call's far end with ``other``'s and leave both. Holds both first, as phones do."""
         await self.hold()
         await other.hold()
-        words = f"connected with {other.peer}"
-        await self._leave(words, self._call.attended_transfer(other._call, timeout=deadline_s))
-        await other.wait_ended(CLOSE_S)
+        transfer = self._call.attended_transfer(other._call, timeout=deadline_s)
+        await self._leave((self, other), f"connected {self.peer} with {other.peer}", transfer)
 
     # -- what a person sees and hears ------------------------------------------------------------------
 
@@ -304,14 +305,19 @@ class PhoneCall:
         except (BaresipError, ValueError) as refused:
             raise PhoneError(f"{self}: {what}: {refused}") from refused
 
-    async def _leave(self, words: str, transfer: Any) -> None:
-        self._ending_with = words
+    async def _leave(self, legs: "tuple[PhoneCall, ...]", words: str, transfer: Any) -> None:
+        """Hand the far end over. The PBX's BYE may overtake its report that all went well: gone is gone."""
+        for leg in legs:
+            leg._leaving_with = words
         try:
             await self._do("transfer", transfer)
         except PhoneError:
-            self._ending_with = None
-            raise
-        await self.wait_ended(CLOSE_S)
+            if self.state is not CallState.ENDED:
+                for leg in legs:
+                    leg._leaving_with = None
+                raise
+        for leg in legs:
+            await leg.wait_ended(CLOSE_S)
 
     async def _reinvite(self, what: str, send: Callable[[], Any]) -> None:
         """Hold or resume: again while another re-INVITE is under way, then until the far end agreed."""
@@ -357,6 +363,8 @@ def _end_of(call: PhoneCall, raw: str) -> CallEnd:
     text, *_ = raw.split(",")
     status = int(found[0]) if (found := re.match(r"\d{3}(?= )", text)) else None
     cause = int(found[1]) if (found := re.search(r"Q\.850;cause=(\d+)", raw)) else None
+    if call._leaving_with is not None:
+        return CallEnd("local", call._leaving_with, status, cause, raw)
     ours = call._ending_with
     if ours is not None and status is None and not text.startswith("Connection reset"):
         return CallEnd("local", ours, status, cause, raw)

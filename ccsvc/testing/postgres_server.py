@@ -113,7 +113,7 @@ class PostgresServer:
         options: Mapping[str, str] | None = None,
         way: Way | None = None,
     ) -> None:
-        self._folder = folder
+        self._folder = folder.absolute() if folder else None
         self._is_ours = folder is None
         self._tcp = tcp
         self._durable = durable

@@ -23,6 +23,7 @@ from ccsvc.testing.debian import PackagesUnavailable, PrivateApt, Progress, host
 MIN_SERIES = 20
 _RUN_LIMIT_S = 20.0
 _MARKER = ".complete"
+_SYSTEM_PATH = "/usr/sbin:/usr/local/sbin"  # not on an ordinary user's PATH
 _HOST_MODULES = ("usr/lib/*/asterisk/modules", "usr/lib*/asterisk/modules", "usr/local/lib*/asterisk/modules")
 _HOST_DATA = ("usr/share/asterisk", "usr/local/share/asterisk", "var/lib/asterisk")
 
@@ -54,9 +55,14 @@ class AsteriskInstall:
         return int(self.version.split(".", maxsplit=1)[0])
 
 
-def find_asterisk(progress: Progress | None = None) -> AsteriskInstall:
-    """The host's Asterisk, or the cached copy, or a fresh copy. Blocking, up to minutes. Raises `AsteriskMissing`."""
-    on_host, fault = _on_host()
+def find_asterisk(
+    progress: Progress | None = None, *, path: str | None = None, root: Path = Path("/")
+) -> AsteriskInstall:
+    """The host's Asterisk, or the cached copy, or a fresh copy. Blocking, up to minutes. Raises `AsteriskMissing`.
+
+    The host's is looked for on `path` (PATH and the folders of system programs), its modules below `root`.
+    """
+    on_host, fault = _on_host(path, root)
     if on_host is not None and not fault:
         return on_host
     try:
@@ -86,12 +92,12 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ccsvc"
 
 
-def _on_host() -> tuple[AsteriskInstall | None, str]:
+def _on_host(path: str | None, root: Path) -> tuple[AsteriskInstall | None, str]:
     """What the host has, and what is wrong with it."""
-    program = shutil.which("asterisk") or shutil.which("asterisk", path="/usr/sbin:/usr/local/sbin")
+    program = shutil.which("asterisk", path=path or f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATH}")
     if program is None:
         return None, ""
-    install = _described((program,), Path("/"))
+    install = _described((program,), root)
     return install, _fault(install)
 
 

@@ -1,6 +1,7 @@
 """Settings written back as `ccsvc.toml`: for daemons that tests and the demo start as processes of their own."""
 
 import json
+from typing import Any
 
 import msgspec
 
@@ -9,7 +10,7 @@ from ccsvc.settings import Settings
 
 def toml_of(settings: Settings) -> str:
     """The file that `ccsvc.config.load` reads back as the same settings. Empty values are left out."""
-    plain = msgspec.to_builtins(settings)
+    plain = _without_files(msgspec.to_builtins(settings))
     lines: list[str] = []
     tables: list[str] = []
     for key, value in plain.items():
@@ -20,6 +21,13 @@ def toml_of(settings: Settings) -> str:
         else:
             lines.append(f"{key} = {_value(value)}")
     return "\n".join([*lines, *tables, ""])
+
+
+def _without_files(plain: Any) -> Any:
+    """Secrets stand in their own keys already: naming their files as well would be a contradiction."""
+    if isinstance(plain, dict):
+        return {key: _without_files(value) for key, value in plain.items() if not key.endswith("_file")}
+    return [_without_files(item) for item in plain] if isinstance(plain, (list, tuple)) else plain
 
 
 def _table(path: str, table: dict[str, object]) -> list[str]:

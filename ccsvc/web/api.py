@@ -1,6 +1,6 @@
 """The bodies of `/api/v1`: what of the centre's picture is shown, and how.
 
-Promises: caller numbers keep their last two digits, callers' names are left out (see `ccsvc.web`); instants are
+Promises: caller numbers keep their last two digits (see `ccsvc.web`), callers' names are as they were sent; instants are
 ISO 8601 in UTC, durations seconds. Every body says of when it is and whether the PBX's events arrive; if they
 don't, it may be old.
 """
@@ -21,6 +21,7 @@ class Waiting(Struct, frozen=True, kw_only=True):
 
     call_id: str
     caller: Masked
+    caller_name: Annotated[str, Meta(description="As the caller sent it: untrusted text.")]
     since: datetime
     position: Annotated[int, Meta(description="1 is next.")]
     ringing_agent: str | None
@@ -58,6 +59,7 @@ class Call(Struct, frozen=True, kw_only=True):
 
     call_id: str
     caller: Masked
+    caller_name: Annotated[str, Meta(description="As the caller sent it: untrusted text.")]
     did: str
     language: str
     started_at: datetime
@@ -129,6 +131,7 @@ def _queue(queue: QueueView) -> Queue:
             Waiting(
                 call_id=caller.call_id,
                 caller=masked(caller.caller),
+                caller_name=caller.caller_name,
                 since=caller.since,
                 position=caller.position,
                 ringing_agent=caller.ringing_agent,
@@ -162,6 +165,7 @@ def _call(call: CallView) -> Call:
     return Call(
         call_id=call.call_id,
         caller=masked(call.caller),
+        caller_name=call.caller_name,
         did=call.did,
         language=call.language,
         started_at=call.started_at,

@@ -13,8 +13,8 @@ Promises:
 
 Does not know: what any message means, nor whether it is what Asterisk meant to send. Asterisk writes callers' numbers
 unescaped, and the user part of a SIP address may hold `%0D%0A`: `AmiMessage.repeated` shows a header that was slipped
-in; a whole event slipped in can't be told from a true one here, and is kept away by an `eventfilter` in manager.conf
-that refuses events with an empty line inside.
+in; a whole event slipped in can't be told from a true one here: only an `eventfilter` in manager.conf that refuses
+events with an empty line inside keeps it away.
 """
 
 import re

@@ -18,6 +18,7 @@ from ccsvc.settings import (
     QueueSettings,
     Settings,
     SupervisorSettings,
+    TrunkSettings,
 )
 from ccsvc.testing.phone import Answer, Phone, PhoneCall, PhoneLine
 from ccsvc.testing.stack import Stack
@@ -26,6 +27,8 @@ from ccsvc.testing.waiting import eventually
 
 LANES = 24
 PIN = "2580"
+TRUNK_HOST = "127.0.0.2"
+"""Calls from this address come from the provider."""
 AGENTS = (1, 2, 3)
 CALLERS = (1, 2, 3, 4)
 
@@ -34,6 +37,7 @@ def lanes_settings(lanes: int = LANES, **queue: Any) -> Settings:
     """A contact centre of so many lanes. `queue` changes every queue's settings."""
     numbers = range(10, 10 + lanes)
     return Settings(
+        trunk=(TrunkSettings(name="outside", host=TRUNK_HOST, match=(TRUNK_HOST,)),),
         pbx=PbxSettings(ami_secret="a-secret-for-tests"),
         queue=tuple(_queue(f"q{n}{letter}", **queue) for n in numbers for letter in "ab"),
         agent=tuple(_agent(n, k) for n in numbers for k in AGENTS),

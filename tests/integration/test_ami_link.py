@@ -366,7 +366,7 @@ async def test_a_wrong_secret_is_refused_once_and_ends_the_link() -> None:
             await link.start(wait=False)
         assert "wrong" not in str(caught.value)
         assert len(ami.actions("Login")) == 1
-        with pytest.raises(AmiDown, match="login refused"):
+        with pytest.raises(AmiDown, match="login of 'ccsvc' refused"):
             await link.action("Ping")
 
 

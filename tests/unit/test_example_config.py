@@ -9,6 +9,7 @@ from ccsvc.config.load import cautions, load
 from ccsvc.config.secrets import ensure_secrets
 from ccsvc.settings import QueueSettings, Settings
 
+SECTIONS = ("pbx", "postgres", "http", "recording", "prompts", "state", "log", "queue")
 EXAMPLE = Path(__file__).parents[2] / "ccsvc.example.toml"
 
 
@@ -36,7 +37,7 @@ def test_what_the_example_shows_as_a_default_is_the_default() -> None:
     for line in EXAMPLE.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
             section = line.split("]")[0].strip("[ ")
-        elif re.match(r"# [a-z_]+ = ", line) and section in ("pbx", "postgres", "http", "queue", "recording"):
+        elif re.match(r"# [a-z_]+ = ", line) and section in SECTIONS:
             shown.append((section, line[2:].split("  #")[0].strip()))
     assert len(shown) > 25
     for name, assignment in shown:

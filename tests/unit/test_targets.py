@@ -2,6 +2,7 @@
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as unhurried
 from hypothesis import strategies as st
 
 from ccsvc.domain.targets import (
@@ -56,6 +57,7 @@ def test_a_wrong_target_is_refused_with_the_reason(text: str, says: str) -> None
         parse_target(text)
 
 
+@unhurried(deadline=None)
 @given(st.text(max_size=80))
 def test_any_text_is_either_read_or_refused_and_only_the_last_step_is_terminal(text: str) -> None:
     try:

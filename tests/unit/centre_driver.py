@@ -1,0 +1,616 @@
+"""A switch and its callers, agents and phones in memory, around a real `Centre`: time is a number, nothing waits.
+
+Promises: what the core asks for is carried out as Asterisk and the shell would do it, in the order that was seen on
+a real one (what the manager tells of legs, bridges and ends; what a session tells of its Dial); timers fire in the
+order of time; rows are folded as the daemon folds them, and a row that is written again after it was closed is a failure.
+`ami_lag_s` and `agi_lag_s` deliver one stream later than the other, with the true instants in it.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Literal, TypeVar
+
+from ccsvc.domain import commands as cmd
+from ccsvc.domain import events as ev
+from ccsvc.domain.centre import Centre
+from ccsvc.domain.ids import AgentId, ChannelId, DeviceName, SessionId
+from ccsvc.domain.memory import OpenRows
+from ccsvc.domain.records import QueueEntryRow, Row, is_open, key_of
+from ccsvc.domain.stats import StatsState, observe
+from ccsvc.domain.view import AgentView, CentreView, QueueView
+from ccsvc.domain.vocabulary import AgentStatus, DeviceState
+from ccsvc.settings import (
+    AgentSettings,
+    DeviceSettings,
+    DidSettings,
+    IvrNodeSettings,
+    IvrSettings,
+    QueueSettings,
+    Settings,
+    SupervisorSettings,
+)
+
+T0 = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
+RETRY_S = 0.25
+"""How long the dialplan waits before it looks for the daemon again."""
+
+Script = Literal["answer", "no_answer", "busy", "unreachable", "drop"]
+STATUSES: dict[Script, ev.DialStatus] = {
+    "answer": "ANSWER",
+    "no_answer": "NOANSWER",
+    "busy": "BUSY",
+    "unreachable": "CHANUNAVAIL",
+    "drop": "ANSWER",
+}
+R = TypeVar("R")
+
+
+def after(seconds: float) -> datetime:
+    """The instant so many seconds after the simulation's beginning."""
+    return T0 + timedelta(seconds=seconds)
+
+
+@dataclass(frozen=True)
+class Ring:
+    """What a phone does when it is rung. `hold`: from and to, in seconds of the talk."""
+
+    does: Script = "answer"
+    after_s: float = 5.0
+    talk_s: float = 60.0
+    hung_up_by: Literal["agent", "customer"] = "agent"
+    hold: tuple[float, float] | None = None
+    transfer_to: str = ""
+
+
+@dataclass
+class Phone:
+    device: DeviceName
+    state: DeviceState = "idle"
+    rings: deque[Ring] = field(default_factory=deque)
+    usually: Ring = field(default_factory=Ring)
+
+
+@dataclass
+class Dial:
+    command: cmd.DialAgent
+    phone: Phone
+    leg: ChannelId
+    bridge: str = ""
+    up: bool = False
+    seen: bool = True
+    """Whether there is a channel for the leg: an unreachable phone has none."""
+
+
+@dataclass(eq=False)
+class Caller:
+    channel: ChannelId
+    did: str
+    keys: deque[str]
+    variables: dict[str, str] = field(default_factory=dict)
+    session: "Session | None" = None
+    dial: Dial | None = None
+    bridge: str = ""
+    recorded: str = ""
+    alive: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"PJSIP/trunk-{self.channel}"
+
+
+@dataclass(eq=False)
+class Session:
+    id: SessionId
+    caller: Caller | None = None
+    phone: Phone | None = None
+    digits: deque[str] = field(default_factory=deque)
+    mailbox: deque[cmd.Command] = field(default_factory=deque)
+    spying: int | None = None
+    busy: bool = False
+    open: bool = True
+
+
+def settings(**changes: object) -> Settings:
+    """Two queues, a menu, four agents on four phones, one supervisor."""
+    ivr = IvrSettings(
+        start="main",
+        node={
+            "main": IvrNodeSettings(
+                say={"en": "x"},
+                keys={"1": "queue:sales", "2": "language:fa node:more", "9": "repeat"},
+                max_attempts=2,
+            ),
+            "more": IvrNodeSettings(say={"en": "x"}, next="queue:support"),
+        },
+    )
+    numbers = {"100": "queue:sales", "200": "queue:support", "300": "ivr:welcome"}
+    whole: dict[str, object] = {
+        "queue": (QueueSettings(name="sales", wrap_up_s=30.0), QueueSettings(name="support", wrap_up_s=30.0)),
+        "ivr": {"welcome": ivr},
+        "did": tuple(DidSettings(number=n, target=t, safety_queue="sales") for n, t in numbers.items()),
+        "agent": tuple(
+            AgentSettings(number=n, name=n, pin="1234", queues=queues)
+            for n, queues in {
+                "1": ("sales",),
+                "2": ("sales",),
+                "3": ("support",),
+                "4": ("sales", "support"),
+            }.items()
+        ),
+        "device": tuple(DeviceSettings(name=f"d{n}") for n in range(1, 7)),
+        "supervisor": (SupervisorSettings(number="77", name="s", device="d6", pin="7777", queues=("sales",)),),
+    }
+    return Settings(**{**whole, **changes})  # type: ignore[arg-type]
+
+
+class Simulation:
+    def __init__(self, config: Settings | None = None, *, ami_lag_s: float = 0.0, agi_lag_s: float = 0.0) -> None:
+        self.settings = config or settings()
+        self.centre = Centre(self.settings)
+        self.at = T0
+        self.ami_lag_s, self.agi_lag_s = ami_lag_s, agi_lag_s
+        self.pins = {"1": "1234", "2": "1234", "3": "1234", "4": "1234", "77": "7777"}
+        self.phones = {DeviceName(d.name): Phone(DeviceName(d.name)) for d in self.settings.device}
+        self.callers: list[Caller] = []
+        self.sessions: dict[SessionId, Session] = {}
+        self.tape: list[ev.Event] = []
+        self.commands: list[cmd.Command] = []
+        self.rows: list[Row] = []
+        self.memory = OpenRows()
+        self.stats = StatsState()
+        self.measures: dict[str, float | None] = {}
+        self.state_cleared_by_dialplan = True
+        self.kill_after: int | None = None
+        self.kill_loses_commands = False
+        self.check: Callable[[], None] = lambda: None
+        self._final: dict[tuple[object, ...], Row] = {}
+        self._closed: set[tuple[object, ...]] = set()
+        self._inbox: deque[ev.Event] = deque()
+        self._agenda: list[tuple[datetime, int, bool, Callable[[], None]]] = []
+        self._numbers = count(1)
+        self.see_switch(fresh=True)
+
+    # -- what tests do ------------------------------------------------------------------------------------------
+
+    def call(self, did: str = "100", keys: str = "", *, patience_s: float | None = None) -> Caller:
+        """A customer calls a number; `keys` are pressed one at each question, `-` for none."""
+        caller = Caller(ChannelId(f"17.{next(self._numbers)}"), did, deque("" if k == "-" else k for k in keys))
+        self.callers.append(caller)
+        self.tell(ev.ChannelStarted(self.at, caller.channel, caller.channel, caller.name, None))
+        self._open_session(caller)
+        if patience_s is not None:
+            self._later(patience_s, lambda: self.hang_up(caller))
+        self._drain()
+        return caller
+
+    def hang_up(self, caller: Caller) -> None:
+        """The customer hangs up, wherever they are."""
+        if not caller.alive:
+            return
+        self.tell(ev.HangupRequested(self.at, caller.channel))
+        self._customer_leaves(caller)
+        self._drain()
+
+    def log_in(self, *people: tuple[str, str]) -> None:
+        """Agents log in, one after the other: (number, device)."""
+        for number, device in people:
+            self.feature(device, "login", digits=(number, "1234"))
+            self.run(0.001)
+
+    def feature(self, device: str, verb: ev.FeatureVerb, argument: str = "", digits: tuple[str, ...] = ()) -> Session:
+        """Dial a feature code; the phone is in use until the session is over."""
+        phone = self.phones[DeviceName(device)]
+        session = Session(SessionId(next(self._numbers)), phone=phone, digits=deque(digits))
+        self.sessions[session.id] = session
+        self._device(phone, "in_use")
+        channel = ChannelId(f"18.{session.id}")
+        self.answer(ev.FeatureDialled(self.at, session.id, channel, phone.device, verb, argument))
+        self._drain()
+        return session
+
+    def leave_desk(self, session: Session) -> None:
+        """Somebody at a phone hangs up on the feature code."""
+        self._end_session(session)
+        self._drain()
+
+    def force(self, agent: str, status: AgentStatus, reason: str = "") -> None:
+        self.post(ev.AgentForced(self.at, AgentId(agent), status, reason))
+
+    def set_device(self, device: str, state: DeviceState) -> None:
+        self._device(self.phones[DeviceName(device)], state)
+        self._drain()
+
+    def transfer_blind(self, caller: Caller, did: str) -> None:
+        """The agent who talks sends the customer to another number."""
+        dial = caller.dial
+        assert dial is not None
+        assert dial.up
+        self._unbridge(caller, first=caller)
+        caller.variables |= {"BLINDTRANSFER": f"PJSIP/{dial.phone.device}-{dial.leg}", "DIALSTATUS": "ANSWER"}
+        self._leg_gone(dial)
+        self._dial_over(caller, 0, "ANSWER")
+        caller.did = did
+        caller.variables["DIALSTATUS"] = ""
+        if self.state_cleared_by_dialplan:
+            caller.variables["CCSVC_STATE"] = ""
+        self._session_gone(caller)
+        self._open_session(caller)
+        self._drain()
+
+    def break_session(self, caller: Caller) -> None:
+        """The session's socket dies while the caller waits; the dialplan comes back for them."""
+        assert caller.session is not None
+        self.answer(ev.SessionBroke(self.at, caller.session.id, "agi_timeout"))
+        self._session_gone(caller)
+        self._later(RETRY_S, lambda: self._return(caller))
+        self._drain()
+
+    def lose_switch(self) -> None:
+        self.post(ev.SwitchLost(self.at, "cut"))
+
+    def see_switch(self, *, fresh: bool = False, booted_at: datetime | None = None) -> None:
+        self.post(ev.SwitchSeen(self.at, self.live(), self.device_states(), fresh, booted_at))
+
+    def run(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        end = self.at + timedelta(seconds=seconds)
+        while self._agenda and self._agenda[0][0] <= end:
+            at, _, _, act = heapq.heappop(self._agenda)
+            self.at = max(self.at, at)
+            act()
+            self._drain()
+        self.at = end
+
+    def run_out(self, limit_s: float = 100_000.0) -> None:
+        """Let time pass until nothing is to come any more."""
+        end = self.at + timedelta(seconds=limit_s)
+        while self._agenda and self.at < end:
+            self.run((self._agenda[0][0] - self.at) / timedelta(seconds=1))
+
+    # -- what tests look at -------------------------------------------------------------------------------------
+
+    def final(self, kind: type[R]) -> list[R]:
+        """The last row of each thing of this kind, in the order in which they began."""
+        return [row for row in self._final.values() if isinstance(row, kind)]
+
+    def only(self, kind: type[R]) -> R:
+        (row,) = self.final(kind)
+        return row
+
+    def sent(self, kind: type[R]) -> list[R]:
+        return [command for command in self.commands if isinstance(command, kind)]
+
+    def view(self) -> CentreView:
+        return self.centre.view(self.at, self.stats)
+
+    def queue(self, name: str) -> QueueView:
+        return next(queue for queue in self.view().queues if queue.name == name)
+
+    def agent(self, number: str) -> AgentView:
+        return next(agent for agent in self.view().agents if agent.agent_id == number)
+
+    def entries(self) -> list[tuple[str, str | None, float]]:
+        """(queue, exit, wait) of every stay."""
+        return [(e.queue, e.exit, round(e.wait_s or 0.0, 3)) for e in self.final(QueueEntryRow)]
+
+    def live(self) -> tuple[ev.LiveChannel, ...]:
+        return tuple(self._live())
+
+    def device_states(self) -> tuple[tuple[DeviceName, DeviceState], ...]:
+        return tuple((phone.device, phone.state) for phone in self.phones.values())
+
+    # -- the way of an event --------------------------------------------------------------------------------------
+
+    def post(self, event: ev.Event) -> None:
+        self._inbox.append(event)
+        self._drain()
+
+    def tell(self, event: ev.Event) -> None:
+        """The manager tells."""
+        self._deliver(event, self.ami_lag_s)
+
+    def answer(self, event: ev.Event) -> None:
+        """A session tells."""
+        self._deliver(event, self.agi_lag_s)
+
+    def _deliver(self, event: ev.Event, lag_s: float) -> None:
+        if lag_s:
+            self._later(lag_s, lambda: self._inbox.append(event))
+        else:
+            self._inbox.append(event)
+
+    def _drain(self) -> None:
+        while self._inbox:
+            event = self._inbox.popleft()
+            self.tape.append(event)
+            commands = self.centre.handle(event)
+            killed = self.kill_after is not None and len(self.tape) == self.kill_after
+            self._carry_out(commands, only_rows=killed and self.kill_loses_commands)
+            if killed:
+                self.restart()
+            self.check()
+
+    def _carry_out(self, commands: list[cmd.Command], *, only_rows: bool = False) -> None:
+        self.commands += commands
+        for command in commands:
+            if isinstance(command, cmd.Write):
+                self._keep(command.row)
+        for command in [] if only_rows else commands:
+            self._act(command)
+
+    def _keep(self, row: Row) -> None:
+        key = key_of(row)
+        assert key not in self._closed, f"written again after it was closed: {row}"
+        if not (is_open(row) and key in self._final):
+            observe(self.stats, row)
+        if not is_open(row):
+            self._closed.add(key)
+        self._final[key] = row
+        self.rows.append(row)
+        self.memory.add(row)
+
+    def _act(self, command: cmd.Command) -> None:
+        match command:
+            case cmd.StartTimer(timer, after_s):
+                assert after_s >= 0
+                self._later(after_s, lambda: self._inbox.append(ev.TimerFired(self.at, timer)), timer=True)
+            case cmd.CheckPin(session, token, _, person, pin):
+                ok = self.pins.get(person) == pin
+                self._later(0.0, lambda: self._inbox.append(ev.PinChecked(self.at, session, token, ok)), timer=True)
+            case cmd.MeasureRecording(recording_id, path):
+                seconds = self.measures.get(path, 3600.0)
+                found = ev.RecordingMeasured(self.at, recording_id, seconds, None if seconds is None else 16)
+                self._later(0.0, lambda: self._inbox.append(found), timer=True)
+            case cmd.Write() | cmd.Report() | cmd.SetSafetyNet() | cmd.HangUp():
+                pass
+            case _:
+                self._submit(command)
+
+    def _later(self, seconds: float, act: Callable[[], None], *, timer: bool = False) -> None:
+        heapq.heappush(self._agenda, (self.at + timedelta(seconds=seconds), next(self._numbers), timer, act))
+
+    # -- sessions -------------------------------------------------------------------------------------------------
+
+    def _open_session(self, caller: Caller) -> None:
+        session = caller.session = Session(SessionId(next(self._numbers)), caller)
+        self.sessions[session.id] = session
+        seen = caller.variables
+        self.answer(
+            ev.CallArrived(
+                at=self.at,
+                session=session.id,
+                channel=caller.channel,
+                linkedid=caller.channel,
+                channel_name=caller.name,
+                did=caller.did,
+                caller="0912",
+                caller_name="",
+                resume=seen.get("CCSVC_STATE", ""),
+                dial_status=seen.get("DIALSTATUS", ""),
+                transferred_by=seen.get("BLINDTRANSFER", ""),
+            )
+        )
+
+    def _return(self, caller: Caller) -> None:
+        """What the dialplan does when a session ended without CCSVC_DONE."""
+        if not caller.alive or caller.session is not None:
+            return
+        if caller.variables.get("DIALSTATUS") == "ANSWER":
+            self._customer_leaves(caller)
+        else:
+            self._open_session(caller)
+
+    def _submit(self, command: cmd.Command) -> None:
+        session = self.sessions.get(getattr(command, "session", SessionId(0)))
+        if session is not None and session.open:
+            session.mailbox.append(command)
+            self._pump(session)
+
+    def _pump(self, session: Session) -> None:
+        while session.open and not session.busy and session.mailbox:
+            self._do(session, session.mailbox.popleft())
+
+    def _do(self, session: Session, command: cmd.Command) -> None:
+        match command:
+            case cmd.Ask():
+                self._ask(session, command)
+            case cmd.RideAlong(variables=variables) if session.caller is not None:
+                session.caller.variables |= dict(variables)
+            case cmd.RecordCall(path=path) if session.caller is not None:
+                session.caller.recorded = path
+            case cmd.DialAgent() if session.caller is not None:
+                session.busy = True
+                self._dial(session.caller, command)
+            case cmd.Spy(token=token):
+                session.busy, session.spying = True, token
+            case cmd.FinishSession():
+                self._finish(session)
+
+    def _ask(self, session: Session, ask: cmd.Ask) -> None:
+        keys = session.caller.keys if session.caller is not None else session.digits
+        pressed = keys.popleft() if ask.max_digits and keys else ""
+        session.busy = True
+        waited_s = ask.timeout_s if ask.max_digits and not pressed else 0.0
+        self._later(waited_s, lambda: self._asked(session, ask, pressed))
+
+    def _asked(self, session: Session, ask: cmd.Ask, pressed: str) -> None:
+        if session.open:
+            session.busy = False
+            self.answer(ev.Answered(self.at, session.id, ask.token, pressed))
+            self._pump(session)
+        elif pressed and session.caller is not None:
+            session.caller.keys.appendleft(pressed)
+
+    def stop_spying(self, session: Session) -> None:
+        assert session.spying is not None
+        self.answer(ev.SpyFinished(self.at, session.id, session.spying))
+        session.busy = False
+        self._pump(session)
+        self._drain()
+
+    def _finish(self, session: Session) -> None:
+        if session.caller is not None:
+            self._customer_leaves(session.caller)
+        else:
+            self._end_session(session)
+
+    def _end_session(self, session: Session) -> None:
+        if not session.open:
+            return
+        session.open = False
+        self.answer(ev.SessionEnded(self.at, session.id))
+        if session.phone is not None:
+            self._device(session.phone, "idle")
+
+    def _session_gone(self, caller: Caller) -> None:
+        if caller.session is not None:
+            self._end_session(caller.session)
+            caller.session = None
+
+    # -- the switch -----------------------------------------------------------------------------------------------
+
+    def _device(self, phone: Phone, state: DeviceState) -> None:
+        phone.state = state
+        self.tell(ev.DeviceStateChanged(self.at, phone.device, state))
+
+    def _dial(self, caller: Caller, command: cmd.DialAgent) -> None:
+        phone = self.phones[command.device]
+        ring = phone.rings.popleft() if phone.rings else phone.usually
+        dial = caller.dial = Dial(command, phone, ChannelId(f"19.{next(self._numbers)}"))
+        if ring.does == "unreachable":
+            dial.seen = False
+            self._later(0.0, lambda: self._ring_ends(caller, dial, ring, "unreachable"))
+            return
+        name = f"PJSIP/{phone.device}-{dial.leg}"
+        self.tell(ev.ChannelStarted(self.at, dial.leg, caller.channel, name, phone.device))
+        self.tell(ev.LegDialled(self.at, caller.channel, dial.leg, name, phone.device))
+        self._device(phone, "ringing")
+        rings_s = command.ring_s if ring.does == "no_answer" else min(ring.after_s, command.ring_s)
+        does = ring.does if ring.after_s < command.ring_s else "no_answer"
+        self._later(rings_s, lambda: self._ring_ends(caller, dial, ring, does))
+
+    def _ring_ends(self, caller: Caller, dial: Dial, ring: Ring, does: Script) -> None:
+        if caller.dial is not dial:
+            return
+        status = STATUSES[does]
+        if dial.seen:
+            self.tell(ev.LegDialEnded(self.at, dial.leg, status))
+        if does == "answer":
+            self._bridge(caller, dial, ring)
+        else:
+            self._leg_gone(dial)
+            self._dial_over(caller, 0, status)
+
+    def _bridge(self, caller: Caller, dial: Dial, ring: Ring) -> None:
+        self._device(dial.phone, "in_use")
+        dial.up, dial.bridge = True, f"b{dial.leg}"
+        caller.bridge = dial.bridge
+        self.tell(ev.BridgeEntered(self.at, dial.leg, caller.channel, dial.bridge))
+        self.tell(ev.BridgeEntered(self.at, caller.channel, caller.channel, dial.bridge))
+        if ring.hold is not None:
+            self._later(ring.hold[0], lambda: self.tell(ev.HoldStarted(self.at, dial.leg)))
+            self._later(ring.hold[1], lambda: self.tell(ev.HoldEnded(self.at, dial.leg)))
+        self._later(ring.talk_s, lambda: self._talk_ends(caller, dial, ring))
+
+    def _talk_ends(self, caller: Caller, dial: Dial, ring: Ring) -> None:
+        if caller.dial is not dial:
+            return
+        if ring.transfer_to:
+            self.transfer_blind(caller, ring.transfer_to)
+        elif ring.hung_up_by == "customer":
+            self.hang_up(caller)
+        else:
+            self.tell(ev.HangupRequested(self.at, dial.leg))
+            self._agent_leaves(caller, dial)
+
+    def _agent_leaves(self, caller: Caller, dial: Dial) -> None:
+        self.tell(ev.BridgeLeft(self.at, dial.leg, dial.bridge))
+        self._leg_gone(dial)
+        self.tell(ev.BridgeLeft(self.at, caller.channel, dial.bridge))
+        caller.bridge = ""
+        self._dial_over(caller, 0, "ANSWER")
+
+    def _unbridge(self, caller: Caller, *, first: Caller) -> None:
+        dial = caller.dial
+        assert dial is not None
+        for channel in (first.channel, dial.leg):
+            self.tell(ev.BridgeLeft(self.at, channel, dial.bridge))
+        caller.bridge, dial.bridge = "", ""
+
+    def _leg_gone(self, dial: Dial) -> None:
+        dial.up, dial.bridge = False, ""
+        if dial.seen:
+            self.tell(ev.ChannelEnded(self.at, dial.leg, dial.leg, 16))
+            self._device(dial.phone, "idle")
+
+    def _dial_over(self, caller: Caller, result: int, status: ev.DialStatus) -> None:
+        """`EXEC Dial` comes back; without a daemon that reads it, the dialplan goes on."""
+        dial, session = caller.dial, caller.session
+        assert dial is not None
+        caller.dial = None
+        if result >= 0:
+            caller.variables["DIALSTATUS"] = status
+        if session is None or not session.open:
+            self._return(caller)
+            return
+        session.busy = False
+        by = caller.variables.get("BLINDTRANSFER", "") if result >= 0 else ""
+        self.answer(ev.DialFinished(self.at, session.id, dial.command.offer, result, status, by))
+        self._pump(session)
+
+    def _customer_leaves(self, caller: Caller) -> None:
+        """The customer's channel goes, and with it what it dialled."""
+        dial = caller.dial
+        if dial is not None and dial.up:
+            self._unbridge(caller, first=caller)
+            self._leg_gone(dial)
+        elif dial is not None and dial.seen:
+            self.tell(ev.LegDialEnded(self.at, dial.leg, "CANCEL"))
+            self._leg_gone(dial)
+        caller.alive = False
+        if dial is not None and caller.session is not None:
+            self._dial_over(caller, -1, "CANCEL")
+        caller.dial = None
+        self._session_gone(caller)
+        if caller.recorded:
+            self.tell(ev.RecordingStopped(self.at, caller.channel))
+        self.tell(ev.ChannelEnded(self.at, caller.channel, caller.channel, 16))
+
+    def _live(self) -> Iterator[ev.LiveChannel]:
+        for caller in self.callers:
+            if not caller.alive:
+                continue
+            dial = caller.dial
+            application = "AGI" if dial is None else "Dial"
+            yield ev.LiveChannel(caller.channel, caller.channel, caller.name, None, caller.bridge, application)
+            if dial is not None and dial.seen:
+                name = f"PJSIP/{dial.phone.device}-{dial.leg}"
+                yield ev.LiveChannel(dial.leg, caller.channel, name, dial.phone.device, dial.bridge, "AppDial")
+
+    # -- the daemon's death -----------------------------------------------------------------------------------------
+
+    def restart(self) -> None:
+        """The daemon is killed and comes back at once: its timers, sessions and unread news are gone."""
+        self._inbox.clear()
+        self.kill_after = None
+        self._agenda = [item for item in self._agenda if not item[2]]
+        heapq.heapify(self._agenda)
+        returning = [caller for caller in self.callers if caller.alive]
+        for session in self.sessions.values():
+            if session.open and session.phone is not None:
+                session.phone.state = "idle"
+            session.open = False
+        for caller in returning:
+            caller.session = None
+        self.centre = Centre(self.settings)
+        self._carry_out(self.centre.restore(self.memory.rows(), self.at))
+        self._inbox.append(
+            ev.SwitchSeen(self.at + timedelta(microseconds=1), self.live(), self.device_states(), True)
+        )
+        for caller in returning:
+            if caller.dial is None:
+                self._return(caller)
