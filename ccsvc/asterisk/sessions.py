@@ -9,6 +9,7 @@ without CCSVC_DONE, so that the dialplan tries again and in the end queues the c
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
@@ -28,6 +29,9 @@ from ccsvc.errors import AgiError, AgiHangup
 MAILBOX_LIMIT = 64
 SHORT_DEADLINE_S = 5.0
 """For commands that only set or read a variable."""
+
+_SIP_ESCAPE = re.compile(r"\\(.)")
+"""chan_pjsip hands on a quoted display name with its escapes (RFC 3261, quoted-pair)."""
 
 PromptPath = Callable[[str, str], str]
 """(name, language) -> file without its ending, as Asterisk wants it."""
@@ -104,7 +108,7 @@ class AgiSessions:
             channel_name=request.channel,
             did=args[3],
             caller=_known(request.fields, "agi_callerid"),
-            caller_name=_known(request.fields, "agi_calleridname"),
+            caller_name=_SIP_ESCAPE.sub(r"\1", _known(request.fields, "agi_calleridname")),
             resume=args[0],
             dial_status=args[1],
             transferred_by=args[2],

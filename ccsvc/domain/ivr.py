@@ -5,7 +5,7 @@ followed, an unknown key says `invalid_choice`, silence says `no_input`; after `
 `on_failure` is followed. A node without keys goes on to `next`. Targets are steps: a language may be set on the
 way, the last step leads to a node, a queue, back (`repeat`) or out (`hangup`).
 
-Bound: `MAX_VISITS` nodes per walk; then the walk fails as a node that got no key does.
+Bound: `MAX_VISITS` nodes per walk; then the caller is let go.
 """
 
 from collections.abc import Generator

@@ -20,6 +20,10 @@ class OpenRows:
         for row in rows:
             self.add(row)
 
+    def get(self, row: Row) -> Row | None:
+        """What is remembered of the same thing."""
+        return self._rows.get(key_of(row))
+
     def add(self, row: Row) -> None:
         key, call = key_of(row), _call_of(row)
         if isinstance(row, CallRow):

@@ -8,7 +8,6 @@ is compared with the present and ignored.
 from collections.abc import Generator
 from dataclasses import replace
 
-from ccsvc.domain.closing import leg_ended
 from ccsvc.domain.commands import FinishSession
 from ccsvc.domain.conversation import start
 from ccsvc.domain.dialog import Answer, Dialog, Request, Tell
@@ -151,7 +150,9 @@ def adopt(world: World, call: Call, channel_name: str) -> None:
     channel = world.channels.setdefault(call.channel, Channel(call.channel, channel_name, None))
     former = world.by_channel.get(call.channel)
     if former is not None:
-        leg_ended(world, former, channel, world.now)
+        former.legs.pop(call.channel, None)
+        if call.channel in former.talks:
+            end_talk(world, former, call.channel, world.now)
     if channel.bridge:
         part(world, channel)
     channel.started_at = call.row.started_at

@@ -3,8 +3,8 @@
 Promises: the same rows in the same order give the same `Fold`, so that it can stand at the head of a spool file and
 be carried on after a restart. A thing that is written again while it is still open counts once.
 
-Does not know a thing that was closed before: a closed row that is written again counts again (`domain.stats.observe`
-asks for each thing once when it opens and once when it closes).
+Does not know a thing that was closed and forgotten: its row, written again, counts again (`domain.stats.observe` asks
+for each thing once when it opens and once when it closes).
 """
 
 import typing
@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 
-from ccsvc.domain.records import ROW_TYPES, Row, is_open, key_of
+from ccsvc.domain.memory import OpenRows
+from ccsvc.domain.records import ROW_TYPES, Row, is_open
 from ccsvc.domain.stats import StatsState, observe
 
 
@@ -27,23 +28,24 @@ _INSTANTS = {kind: _instants(kind) for kind in ROW_TYPES}
 @dataclass(slots=True)
 class Fold:
     stats: StatsState = field(default_factory=StatsState)
-    open_rows: dict[tuple[object, ...], Row] = field(default_factory=dict)
+    memory: OpenRows = field(default_factory=OpenRows)
     last_at: datetime | None = None
 
     @classmethod
     def of(cls, open_rows: Iterable[Row], stats: StatsState, last_at: datetime | None) -> "Fold":
-        return cls(stats, {key_of(row): row for row in open_rows}, last_at)
+        return cls(stats, OpenRows(open_rows), last_at)
 
     def add(self, row: Row) -> None:
-        key = key_of(row)
-        if is_open(row):
-            if key not in self.open_rows:
-                observe(self.stats, row)
-            self.open_rows[key] = row
-        else:
+        before = self.memory.get(row)
+        if before is None or is_open(before) != is_open(row):
             observe(self.stats, row)
-            self.open_rows.pop(key, None)
+        self.memory.add(row)
         self._see(row)
+
+    @property
+    def open_rows(self) -> tuple[Row, ...]:
+        """What a next daemon needs to carry on: see `ccsvc.domain.memory`."""
+        return self.memory.rows()
 
     def _see(self, row: Row) -> None:
         for name in _INSTANTS[type(row)]:

@@ -76,7 +76,7 @@ def decode(payload: bytes) -> Row | HeadMark:
 
 
 def encode_head(mark: HeadMark, fold: Fold) -> bytes:
-    kept = [Envelope(row.table, msgspec.Raw(_encode(row))) for row in fold.open_rows.values()]
+    kept = [Envelope(row.table, msgspec.Raw(_encode(row))) for row in fold.open_rows]
     head = Head(mark.file_id, mark.rows_before, fold.last_at, fold.stats, kept)
     return _encode(Envelope(HEAD, msgspec.Raw(_encode(head))))
 

@@ -200,7 +200,7 @@ class FileSpool:
 
     @property
     def open_rows(self) -> tuple[Row, ...]:
-        return tuple(self._fold.open_rows.values())
+        return self._fold.open_rows
 
     @property
     def last_at(self) -> datetime | None:

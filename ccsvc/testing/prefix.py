@@ -116,7 +116,7 @@ def _fault(install: AsteriskInstall) -> str:
         return f"{where} is Asterisk {install.version}, needed is {MIN_SERIES} or newer"
     missing = [module for module in needed_modules() if not (install.modules_dir / module).is_file()]
     if missing:
-        why = " (JSON journals came with 22.8)" if "res_cdrel_custom.so" in missing else ""
+        why = " (it writes no JSON journals: too old)" if "res_cdrel_custom.so" in missing else ""
         return f"{where} {install.version} lacks {', '.join(missing)} in {install.modules_dir}{why}"
     return ""
 

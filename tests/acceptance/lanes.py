@@ -1,7 +1,8 @@
 """Lanes: parts of one contact centre that do not touch each other, so that tests can use one PBX side by side.
 
-A lane has two queues of its own, three agents with their devices, a supervisor, four callers and two numbers: one
-leads into the lane's menu, one straight into its first queue. Every phone plays a tone of its own.
+A lane has two queues of its own (the second one has little patience), three agents with their devices, a supervisor,
+four callers and two numbers: one leads into the lane's menu, one straight into its first queue. Every phone plays a
+tone of its own.
 """
 
 from collections.abc import Callable
@@ -39,7 +40,7 @@ def lanes_settings(lanes: int = LANES, **queue: Any) -> Settings:
     return Settings(
         trunk=(TrunkSettings(name="outside", host=TRUNK_HOST, match=(TRUNK_HOST,)),),
         pbx=PbxSettings(ami_secret="a-secret-for-tests"),
-        queue=tuple(_queue(f"q{n}{letter}", **queue) for n in numbers for letter in "ab"),
+        queue=tuple(q for n in numbers for q in (_queue(f"q{n}a", **queue), _queue(f"q{n}b", **queue, max_wait_s=3))),
         agent=tuple(_agent(n, k) for n in numbers for k in AGENTS),
         device=tuple(_device(name) for n in numbers for name in _devices(n)),
         supervisor=tuple(_supervisor(n) for n in numbers),

@@ -264,3 +264,22 @@ async def test_the_last_agent_leaving_sends_waiting_callers_on(lane: Lane) -> No
     row = await lane.call_of(1)
     entries = await lane.stack.rows("SELECT exit FROM ccsvc.queue_entry WHERE call_id = $1", row["call_id"])
     assert [e["exit"] for e in entries] == ["left_empty"]
+
+
+async def test_the_maximum_wait_ends_the_wait_also_while_an_agent_rings(lane: Lane) -> None:
+    agent, caller = await lane.agent(1, NeverAnswer()), await lane.caller(1)
+    call = await caller.dial(lane.to_menu)
+    await until_node(lane, "main")
+    await call.press("2")
+    await until_node(lane, "more")
+    await call.press("1")
+    ringing = await agent.wait_for_call(10)
+    await ringing.wait_ended(10)
+    await call.wait_ended(20)
+    row = await lane.call_of(1)
+    entries = await lane.stack.rows(
+        "SELECT queue, exit, wait_s FROM ccsvc.queue_entry WHERE call_id = $1", row["call_id"]
+    )
+    assert [(e["queue"], e["exit"]) for e in entries] == [(lane.second_queue, "timed_out")]
+    assert 2.5 < entries[0]["wait_s"] < 4.5
+    assert row["outcome"] == "refused"

@@ -2,17 +2,16 @@
 
 Promises: what the core asks for is carried out as Asterisk and the shell would do it, in the order that was seen on
 a real one (what the manager tells of legs, bridges and ends; what a session tells of its Dial); timers fire in the
-order of time; rows are folded as the daemon folds them, and a row that is written again after it was closed is a failure.
-`ami_lag_s` and `agi_lag_s` deliver one stream later than the other, with the true instants in it.
+order of time; rows are folded as the daemon folds them, and a row that is written again after it was closed is a
+failure. `ami_lag_s` and `agi_lag_s` deliver one stream later than the other, with the true instants in it.
 """
 
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import count
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from ccsvc.domain import commands as cmd
 from ccsvc.domain import events as ev
@@ -23,128 +22,13 @@ from ccsvc.domain.records import QueueEntryRow, Row, is_open, key_of
 from ccsvc.domain.stats import StatsState, observe
 from ccsvc.domain.view import AgentView, CentreView, QueueView
 from ccsvc.domain.vocabulary import AgentStatus, DeviceState
-from ccsvc.settings import (
-    AgentSettings,
-    DeviceSettings,
-    DidSettings,
-    IvrNodeSettings,
-    IvrSettings,
-    QueueSettings,
-    Settings,
-    SupervisorSettings,
-)
+from ccsvc.settings import Settings
+from tests.unit.centre_parts import STATUSES, T0, Caller, Dial, Phone, Ring, Script, Session, settings
 
-T0 = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 RETRY_S = 0.25
 """How long the dialplan waits before it looks for the daemon again."""
 
-Script = Literal["answer", "no_answer", "busy", "unreachable", "drop"]
-STATUSES: dict[Script, ev.DialStatus] = {
-    "answer": "ANSWER",
-    "no_answer": "NOANSWER",
-    "busy": "BUSY",
-    "unreachable": "CHANUNAVAIL",
-    "drop": "ANSWER",
-}
 R = TypeVar("R")
-
-
-def after(seconds: float) -> datetime:
-    """The instant so many seconds after the simulation's beginning."""
-    return T0 + timedelta(seconds=seconds)
-
-
-@dataclass(frozen=True)
-class Ring:
-    """What a phone does when it is rung. `hold`: from and to, in seconds of the talk."""
-
-    does: Script = "answer"
-    after_s: float = 5.0
-    talk_s: float = 60.0
-    hung_up_by: Literal["agent", "customer"] = "agent"
-    hold: tuple[float, float] | None = None
-    transfer_to: str = ""
-
-
-@dataclass
-class Phone:
-    device: DeviceName
-    state: DeviceState = "idle"
-    rings: deque[Ring] = field(default_factory=deque)
-    usually: Ring = field(default_factory=Ring)
-
-
-@dataclass
-class Dial:
-    command: cmd.DialAgent
-    phone: Phone
-    leg: ChannelId
-    bridge: str = ""
-    up: bool = False
-    seen: bool = True
-    """Whether there is a channel for the leg: an unreachable phone has none."""
-
-
-@dataclass(eq=False)
-class Caller:
-    channel: ChannelId
-    did: str
-    keys: deque[str]
-    variables: dict[str, str] = field(default_factory=dict)
-    session: "Session | None" = None
-    dial: Dial | None = None
-    bridge: str = ""
-    recorded: str = ""
-    alive: bool = True
-
-    @property
-    def name(self) -> str:
-        return f"PJSIP/trunk-{self.channel}"
-
-
-@dataclass(eq=False)
-class Session:
-    id: SessionId
-    caller: Caller | None = None
-    phone: Phone | None = None
-    digits: deque[str] = field(default_factory=deque)
-    mailbox: deque[cmd.Command] = field(default_factory=deque)
-    spying: int | None = None
-    busy: bool = False
-    open: bool = True
-
-
-def settings(**changes: object) -> Settings:
-    """Two queues, a menu, four agents on four phones, one supervisor."""
-    ivr = IvrSettings(
-        start="main",
-        node={
-            "main": IvrNodeSettings(
-                say={"en": "x"},
-                keys={"1": "queue:sales", "2": "language:fa node:more", "9": "repeat"},
-                max_attempts=2,
-            ),
-            "more": IvrNodeSettings(say={"en": "x"}, next="queue:support"),
-        },
-    )
-    numbers = {"100": "queue:sales", "200": "queue:support", "300": "ivr:welcome"}
-    whole: dict[str, object] = {
-        "queue": (QueueSettings(name="sales", wrap_up_s=30.0), QueueSettings(name="support", wrap_up_s=30.0)),
-        "ivr": {"welcome": ivr},
-        "did": tuple(DidSettings(number=n, target=t, safety_queue="sales") for n, t in numbers.items()),
-        "agent": tuple(
-            AgentSettings(number=n, name=n, pin="1234", queues=queues)
-            for n, queues in {
-                "1": ("sales",),
-                "2": ("sales",),
-                "3": ("support",),
-                "4": ("sales", "support"),
-            }.items()
-        ),
-        "device": tuple(DeviceSettings(name=f"d{n}") for n in range(1, 7)),
-        "supervisor": (SupervisorSettings(number="77", name="s", device="d6", pin="7777", queues=("sales",)),),
-    }
-    return Settings(**{**whole, **changes})  # type: ignore[arg-type]
 
 
 class Simulation:
@@ -153,6 +37,7 @@ class Simulation:
         self.centre = Centre(self.settings)
         self.at = T0
         self.ami_lag_s, self.agi_lag_s = ami_lag_s, agi_lag_s
+        self.pin_check_s, self.prompt_s = 0.0, 0.0
         self.pins = {"1": "1234", "2": "1234", "3": "1234", "4": "1234", "77": "7777"}
         self.phones = {DeviceName(d.name): Phone(DeviceName(d.name)) for d in self.settings.device}
         self.callers: list[Caller] = []
@@ -219,6 +104,9 @@ class Simulation:
 
     def force(self, agent: str, status: AgentStatus, reason: str = "") -> None:
         self.post(ev.AgentForced(self.at, AgentId(agent), status, reason))
+
+    def phone(self, device: str) -> Phone:
+        return self.phones[DeviceName(device)]
 
     def set_device(self, device: str, state: DeviceState) -> None:
         self._device(self.phones[DeviceName(device)], state)
@@ -360,7 +248,11 @@ class Simulation:
                 self._later(after_s, lambda: self._inbox.append(ev.TimerFired(self.at, timer)), timer=True)
             case cmd.CheckPin(session, token, _, person, pin):
                 ok = self.pins.get(person) == pin
-                self._later(0.0, lambda: self._inbox.append(ev.PinChecked(self.at, session, token, ok)), timer=True)
+                self._later(
+                    self.pin_check_s,
+                    lambda: self._inbox.append(ev.PinChecked(self.at, session, token, ok)),
+                    timer=True,
+                )
             case cmd.MeasureRecording(recording_id, path):
                 seconds = self.measures.get(path, 3600.0)
                 found = ev.RecordingMeasured(self.at, recording_id, seconds, None if seconds is None else 16)
@@ -434,7 +326,7 @@ class Simulation:
         keys = session.caller.keys if session.caller is not None else session.digits
         pressed = keys.popleft() if ask.max_digits and keys else ""
         session.busy = True
-        waited_s = ask.timeout_s if ask.max_digits and not pressed else 0.0
+        waited_s = self.prompt_s + (ask.timeout_s if ask.max_digits and not pressed else 0.0)
         self._later(waited_s, lambda: self._asked(session, ask, pressed))
 
     def _asked(self, session: Session, ask: cmd.Ask, pressed: str) -> None:
@@ -530,7 +422,7 @@ class Simulation:
     def _agent_leaves(self, caller: Caller, dial: Dial) -> None:
         self.tell(ev.BridgeLeft(self.at, dial.leg, dial.bridge))
         self._leg_gone(dial)
-        self.tell(ev.BridgeLeft(self.at, caller.channel, dial.bridge))
+        self.tell(ev.BridgeLeft(self.at, caller.channel, caller.bridge))
         caller.bridge = ""
         self._dial_over(caller, 0, "ANSWER")
 

@@ -128,12 +128,13 @@ def test_what_was_not_acknowledged_is_drained_in_the_next_life(storage: Storage,
     assert new_life().pending_rows == 0
 
 
-def test_open_rows_are_the_last_state_of_what_is_not_closed(new_life: Life) -> None:
+def test_what_is_open_and_all_of_an_open_call_is_remembered(new_life: Life) -> None:
     spool = new_life()
     spool.append([call_row("1"), entry_row("1")])
     spool.append([call_row("2"), call_row("1", queues=("sales",))])
     spool.append([entry_row("1", exit_="answered", wait_s=3)])
-    assert spool.open_rows == (call_row("1", queues=("sales",)), call_row("2"))
+    stay = entry_row("1", exit_="answered", wait_s=3)
+    assert spool.open_rows == (call_row("1", queues=("sales",)), stay, call_row("2"))
 
 
 def test_open_rows_counters_and_the_last_instant_live_on(new_life: Life) -> None:

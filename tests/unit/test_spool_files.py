@@ -73,7 +73,7 @@ def folded(rows: Sequence[Row]) -> tuple[tuple[Row, ...], StatsState]:
     fold = Fold()
     for row in rows:
         fold.add(row)
-    return tuple(fold.open_rows.values()), fold.stats
+    return fold.open_rows, fold.stats
 
 
 # -- text ----------------------------------------------------------------------------------------------------
