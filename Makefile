@@ -18,7 +18,8 @@ demo: setup
 
 test: setup
 	@$(PY) -m ccsvc.testing.prefix
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest tests/unit tests/integration -q $(ARGS)
+	@$(PY) -m tests.acceptance.together -q $(ARGS)
 
 check: setup
 	@$(PY) -m ruff format --check .

@@ -7,7 +7,7 @@ and a supervisor's listening too. Bounded by the number of live calls and agents
 
 from collections.abc import Iterable
 
-from ccsvc.domain.records import AgentStateRow, CallRow, CdrRow, Row, SupervisionRow, is_open, key_of
+from ccsvc.domain.records import AgentStateRow, CallRow, Row, SupervisionRow, is_open, key_of
 
 Key = tuple[object, ...]
 
@@ -54,6 +54,6 @@ class OpenRows:
 
 def _call_of(row: Row) -> str | None:
     """The call that the row is needed for as long as that one lasts."""
-    if isinstance(row, AgentStateRow | SupervisionRow | CdrRow):
+    if isinstance(row, AgentStateRow | SupervisionRow):
         return None
     return getattr(row, "call_id", None)

@@ -16,6 +16,7 @@ from ccsvc.domain.records import (
     AgentSessionRow,
     AgentStateRow,
     CallRow,
+    CdrRow,
     IvrStepRow,
     OfferRow,
     QueueEntryRow,
@@ -35,6 +36,7 @@ def restore(world: World, rows: Sequence[Row], at: datetime | None = None) -> No
     world.now = max(instants if at is None else [*instants, at], default=world.now)
     for row in sorted(rows, key=_turn):
         _take(world, row)
+    _watch_legs(world, rows)
     for agent in world.agents.values():
         _settle(world, agent)
     world.freed.clear()
@@ -168,9 +170,6 @@ def _segment(world: World, row: SegmentRow) -> None:
 def _talk(world: World, call: Call, row: SegmentRow, agent: Agent | None) -> None:
     call.talks[row.channel] = Talk(row)
     call.phase = "talking"
-    world.by_channel[row.channel] = call
-    world.channels[row.channel] = Channel(row.channel, "", row.device, started_at=row.started_at)
-    call.legs[row.channel] = Leg(row.channel, "", "agent", row.started_at, row.device, row.started_at, "ANSWERED")
     if agent is not None:
         _close_wrap_up(world, agent)
         agent.activity, agent.call = "talking", call.id
@@ -188,6 +187,23 @@ def _wrap_up(world: World, row: SegmentRow, agent: Agent | None) -> SegmentRow:
     agent.activity, agent.wrapping, agent.call = "wrap_up", row, None
     world.timer("wrap_up", row.segment_id, world.queues[row.queue].wrap_up_s - seconds(ended_at, world.now))
     return row
+
+
+def _watch_legs(world: World, rows: Sequence[Row]) -> None:
+    """Legs whose CDR is not written yet: one that the switch no longer carries gets it at the first look."""
+    told = {row.uniqueid for row in rows if isinstance(row, CdrRow)}
+    rung_at = {row.entry_id: row.offered_at for row in rows if isinstance(row, OfferRow) and row.result == "accepted"}
+    for call in world.calls.values():
+        for row in (*call.segments, *(talk.row for talk in call.talks.values())):
+            if row.channel not in told:
+                at = rung_at.get(row.entry_id, row.started_at) if row.entry_id is not None else row.started_at
+                _watch_leg(world, call, row, at)
+
+
+def _watch_leg(world: World, call: Call, row: SegmentRow, at: datetime) -> None:
+    world.by_channel[row.channel] = call
+    world.channels[row.channel] = Channel(row.channel, "", row.device, started_at=at)
+    call.legs[row.channel] = Leg(row.channel, "", "agent", at, row.device, row.started_at, "ANSWERED")
 
 
 def _close_wrap_up(world: World, agent: Agent) -> None:

@@ -196,6 +196,13 @@ def _entered(state: StatsState, row: QueueEntryRow) -> None:
     stats.entered += 1
     stats.minute(minute).offered += 1
     state.entry_minutes[row.entry_id] = minute
+    _forget_entries(state, minute - MINUTES_KEPT)
+
+
+def _forget_entries(state: StatsState, before: int) -> None:
+    """Entries whose segment never came are not waited for any longer than their minute is kept."""
+    while (oldest := next(iter(state.entry_minutes))) and state.entry_minutes[oldest] < before:
+        del state.entry_minutes[oldest]
 
 
 def _left(state: StatsState, row: QueueEntryRow) -> None:

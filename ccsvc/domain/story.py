@@ -13,7 +13,7 @@ from ccsvc.domain.conversation import start
 from ccsvc.domain.dialog import Answer, Dialog, Request, Tell
 from ccsvc.domain.events import CallArrived, DialFinished, HangupRequested
 from ccsvc.domain.floor import happen
-from ccsvc.domain.ids import CallId, QueueName, call_id
+from ccsvc.domain.ids import CallId, ChannelId, QueueName, call_id
 from ccsvc.domain.ivr import walk
 from ccsvc.domain.lines import (
     close_offer,
@@ -391,5 +391,10 @@ def hangup_requested(world: World, event: HangupRequested) -> None:
         call.hung_up_by, call.hung_up_at = "customer", event.at
         if call.phase in ("waiting", "ivr"):
             call.phase = "leaving"
-    elif event.channel in call.talks:
+    elif event.channel in call.talks or _talked_last(call, event.channel):
         call.hung_up_by, call.hung_up_at = "agent", event.at
+
+
+def _talked_last(call: Call, channel: ChannelId) -> bool:
+    """The journal tells of a hang-up only after the bridge was left: whoever talked last ended the conversation."""
+    return not call.talks and bool(call.segments) and call.segments[-1].channel == channel

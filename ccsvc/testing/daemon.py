@@ -34,10 +34,22 @@ class DaemonProcess:
     def __init__(self, settings: Settings, config: Path, log_file: Path, *, watchdog: bool = False) -> None:
         self._settings, self._config, self._log_file, self._watchdog = settings, config, log_file, watchdog
         self._process: asyncio.subprocess.Process | None = None
+        self._watched: int | None = None
+
+    def watch(self, pid: int) -> None:
+        """Look at a daemon that somebody else started and will stop."""
+        self._watched = pid
 
     @property
     def pid(self) -> int | None:
+        if self._watched is not None:
+            return self._watched
         return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    @property
+    def log_file(self) -> Path:
+        """What it says: JSON lines, and whatever else a program that fails prints."""
+        return self._log_file
 
     @property
     def url(self) -> str:
@@ -52,6 +64,7 @@ class DaemonProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # Ctrl-C in the terminal is for the one who started it
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
         try:

@@ -89,6 +89,7 @@ class PrivateApt:
         self._on_top_of_host = on_top_of_host
         self._progress = progress or _silent
         self._began = time.monotonic()
+        self._doing: tuple[str, int, int] = ("", 0, 0)
 
     def unpack(self, packages: Sequence[str], tree: Path) -> None:
         """Download `packages` with what they need, and unpack all into `tree`. Raises `PackagesUnavailable`."""
@@ -177,22 +178,36 @@ class PrivateApt:
 
     def _run(self, command: list[str], environment: Mapping[str, str] | None = None) -> str:
         left_s = max(1.0, FETCH_LIMIT_S - (time.monotonic() - self._began))
-        try:
-            done = subprocess.run(
-                command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=left_s, check=False
+        with subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            try:
+                said, complained = self._output(process, left_s)
+            finally:
+                process.kill()  # no effect on one that has ended
+        output = said.decode(errors="replace")
+        if process.returncode != 0:
+            raise PackagesUnavailable(
+                _last_words(" ".join(command[:2]), output + complained.decode(errors="replace"))
             )
-        except subprocess.TimeoutExpired:
-            raise PackagesUnavailable(f"{' '.join(command[:2])} did not end within {left_s:.0f} s") from None
-        output = done.stdout.decode(errors="replace")
-        if done.returncode != 0:
-            said = output + done.stderr.decode(errors="replace")
-            raise PackagesUnavailable(_last_words(" ".join(command[:2]), said))
         return output
+
+    def _output(self, process: "subprocess.Popen[bytes]", limit_s: float) -> tuple[bytes, bytes]:
+        """What it printed, once it has ended. Meanwhile the seconds are told, and whoever is told may raise."""
+        give_up_at = time.monotonic() + limit_s
+        while True:
+            try:
+                return process.communicate(timeout=_POLL_S)
+            except subprocess.TimeoutExpired:
+                self._progress(*self._doing, time.monotonic() - self._began)
+            if time.monotonic() > give_up_at:
+                raise PackagesUnavailable(f"{process.args!r} did not end within {limit_s:.0f} s")
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "APT_CONFIG": f"{self._folder}/apt.conf", "LC_ALL": "C"}
 
     def _report(self, what: str, done: int, total: int) -> None:
+        self._doing = (what, done, total)
         self._progress(what, done, total, time.monotonic() - self._began)
 
 

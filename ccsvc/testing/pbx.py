@@ -82,6 +82,13 @@ class Pbx:
         self._ports: PortBlock | None = None
         self._process: asyncio.subprocess.Process | None = None
 
+    @classmethod
+    async def at(cls, settings: Settings, folder: Path) -> Self:
+        """The one that somebody else started there and will stop: for its console."""
+        pbx = cls(settings, folder=folder)
+        pbx._install, pbx._settings = await asyncio.to_thread(find_asterisk), settings
+        return pbx
+
     @property
     def settings(self) -> Settings:
         """With the private ports and folders. Known once prepared or started."""

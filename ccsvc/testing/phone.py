@@ -127,21 +127,20 @@ Answering = Answer | Reject | NeverAnswer
 class Phone:
     """One SIP account with a phone behind it. Made by ``PhoneLine.phone``."""
 
-    KEPT_CALLS = 200
-
     def __init__(self, line: "PhoneLine", agent: Any, user: str, domain: str, tone_hz: int) -> None:
         self._line = line
         self.user = user
         self.tone_hz = tone_hz
         self.keep_heard_s = line.keep_heard_s
+        self._keep_calls = line.keep_calls
         self.answering: Answering = Answer()
         """What happens to calls that arrive from now on; change it at any time."""
         self.calls: list[PhoneCall] = []
-        """The calls there were, both ways, oldest first; of those that ended, the last ``KEPT_CALLS``."""
+        """The calls there were, both ways, oldest first; of those that ended, the last ``keep_calls``."""
         self.registered = False
         self._agent = agent
         self._domain = domain
-        self._arrived: deque[PhoneCall] = deque(maxlen=self.KEPT_CALLS)
+        self._arrived: deque[PhoneCall] = deque(maxlen=line.keep_calls)
         self._news = asyncio.Event()
         self._scripts: set[asyncio.Task[None]] = set()
 
@@ -204,7 +203,7 @@ class Phone:
         """A call of this phone, either way: note it, and forget the oldest that is over when there are many."""
         self.calls.append(call)
         over = [old for old in self.calls if old.ended_at is not None]
-        if len(over) > self.KEPT_CALLS:
+        if len(over) > self._keep_calls:
             self.calls.remove(over[0])
 
     def ring(self, call: PhoneCall) -> None:
@@ -248,7 +247,8 @@ class PhoneLine:
 
     Binds free ports of 127.0.0.1, so several processes can each have one. ``show_headers`` names headers of an
     inbound INVITE that ``PhoneCall.headers`` should have; ``sip_trace`` logs every message at DEBUG under
-    ``baresip.native.sip``; ``keep_heard_s`` is how much of what it hears each call keeps (16 kB a second).
+    ``baresip.native.sip``; ``keep_heard_s`` is how much of what it hears each call keeps (16 kB a second), and
+    ``keep_calls`` how many calls that are over each phone keeps.
     """
 
     MAX_EARLY = 64
@@ -260,8 +260,9 @@ class PhoneLine:
         show_headers: tuple[str, ...] = ("From",),
         sip_trace: bool = False,
         keep_heard_s: float = 900.0,
+        keep_calls: int = 200,
     ) -> None:
-        self.keep_heard_s = keep_heard_s
+        self.keep_heard_s, self.keep_calls = keep_heard_s, keep_calls
         self._config = Config(
             net_interface=LOOPBACK,
             max_concurrent_calls=None,

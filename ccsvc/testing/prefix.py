@@ -11,10 +11,12 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from ccsvc.asterisk.render import needed_modules
 from ccsvc.errors import CcsvcError, PbxError
@@ -23,6 +25,7 @@ from ccsvc.testing.debian import PackagesUnavailable, PrivateApt, Progress, host
 MIN_SERIES = 20
 _RUN_LIMIT_S = 20.0
 _MARKER = ".complete"
+_LOOK_EVERY_S = 0.2
 _SYSTEM_PATH = "/usr/sbin:/usr/local/sbin"  # not on an ordinary user's PATH
 _HOST_MODULES = ("usr/lib/*/asterisk/modules", "usr/lib*/asterisk/modules", "usr/local/lib*/asterisk/modules")
 _HOST_DATA = ("usr/share/asterisk", "usr/local/share/asterisk", "var/lib/asterisk")
@@ -219,13 +222,20 @@ def _only_one(tree: Path, progress: Progress | None) -> Iterator[None]:
     """One process at a time makes a tree; the lock goes with the process that holds it."""
     tree.parent.mkdir(parents=True, exist_ok=True)
     with (tree.parent / f"{tree.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        began = time.monotonic()
+        while not _locked(lock):
             if progress:
-                progress(f"waiting for another process that fetches {tree.name}", 0, 0, 0.0)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+                progress(f"waiting for another process that fetches {tree.name}", 0, 0, time.monotonic() - began)
+            time.sleep(_LOOK_EVERY_S)
         yield
+
+
+def _locked(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _show(what: str, done: int, total: int, seconds: float) -> None:

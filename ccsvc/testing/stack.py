@@ -5,12 +5,13 @@ and afterwards nothing is left. Each part can be stopped, killed and started aga
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import asyncpg
 from msgspec.structs import replace
@@ -26,8 +27,26 @@ from ccsvc.testing.prefix import cache_root
 from ccsvc.testing.tomltext import toml_of
 from ccsvc.testing.waiting import eventually
 
-Progress = Callable[[str, float], None]
-"""(what was done, seconds it took)."""
+
+class Progress(Protocol):
+    """Who wants to know how far a start is. `detail` may come from another thread; raising there ends the start."""
+
+    def step(self, what: str) -> contextlib.AbstractContextManager[None]:
+        """Inside it this is being done."""
+
+    def detail(self, what: str, done: int, total: int, seconds: float) -> None:
+        """How far that is; `total` 0: nobody knows."""
+
+
+class NoProgress:
+    """Nobody wants to know."""
+
+    def step(self, _what: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def detail(self, what: str, done: int, total: int, seconds: float) -> None:
+        pass
+
 
 WITNESS = """[witness]
 secret = witness
@@ -39,7 +58,13 @@ write = call,originate,reporting,system
 
 
 class Stack:
-    """`settings` is the contact centre; folders, ports and addresses in it are replaced by private ones."""
+    """`settings` is the contact centre; folders, ports and addresses in it are replaced by private ones.
+
+    `folder` is kept afterwards if given: make it short, sockets lie in it.
+    """
+
+    STEPS = 5
+    """How many steps `progress` is told of."""
 
     def __init__(
         self,
@@ -51,7 +76,7 @@ class Stack:
         progress: Progress | None = None,
     ) -> None:
         self._wanted, self._folder, self._with_daemon, self._watchdog = settings, folder, daemon, watchdog
-        self._progress = progress or (lambda _what, _seconds: None)
+        self._progress: Progress = progress or NoProgress()
         self._resources = AsyncExitStack()
         self.pbx: Pbx
         self.postgres: PostgresServer
@@ -75,8 +100,9 @@ class Stack:
     async def start(self) -> None:
         """Everything up, in the order in which one part needs another."""
         await self._step("PostgreSQL", self._start_postgres)
-        await self._step("prompts and music", self._make_sounds)
-        await self._step("Asterisk", self._start_pbx)
+        await self._step("spoken sentences and music", self._make_sounds)
+        await self._step("finding Asterisk", self._prepare_pbx)
+        await self._step("starting Asterisk", self._start_pbx)
         if self._with_daemon:
             await self._step("the daemon", self.daemon.start)
 
@@ -84,9 +110,8 @@ class Stack:
         await self._resources.aclose()
 
     async def _step(self, what: str, do: Callable[[], Any]) -> None:
-        began = time.monotonic()
-        await do()
-        self._progress(what, time.monotonic() - began)
+        with self._progress.step(what):
+            await do()
 
     async def _start_postgres(self) -> None:
         self.postgres = PostgresServer(self._folder / "postgres" if self._folder else None, durable=False)
@@ -101,10 +126,15 @@ class Stack:
         self._music = self._sounds / "music"
         prompts = replace(self._wanted.prompts, cache_dir=str(self._sounds / "prompts"))
         self._wanted = replace(self._wanted, prompts=prompts)
-        self._prompts = await asyncio.to_thread(make_prompts, self._wanted)
+        began = time.monotonic()
+
+        def made(done: int, total: int, _prompt: object) -> None:
+            self._progress.detail("sentences", done, total, time.monotonic() - began)
+
+        self._prompts = await asyncio.to_thread(make_prompts, self._wanted, made)
         await asyncio.to_thread(ensure_music, self._music)
 
-    async def _start_pbx(self) -> None:
+    async def _prepare_pbx(self) -> None:
         wanted = replace(self._wanted, postgres=replace(self._wanted.postgres, dsn=self.postgres.dsn))
         self.pbx = Pbx(
             wanted,
@@ -112,11 +142,14 @@ class Stack:
             site={"manager.d/witness.conf": WITNESS},
             prompts=self._prompts,
             music_dir=self._music,
+            progress=self._progress.detail,
         )
         self._resources.push_async_callback(self.pbx.close)
         self.settings = await self.pbx.prepare()
         self.config.write_text(toml_of(self.settings), encoding="utf-8")
         self.daemon = DaemonProcess(self.settings, self.config, self.pbx.dir / "ccsvc.log", watchdog=self._watchdog)
+
+    async def _start_pbx(self) -> None:
         await self.pbx.start()
         self._resources.push_async_callback(self.daemon.stop)
 

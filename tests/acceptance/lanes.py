@@ -19,6 +19,7 @@ from ccsvc.settings import (
     QueueSettings,
     Settings,
     SupervisorSettings,
+    Texts,
     TrunkSettings,
 )
 from ccsvc.testing.phone import Answer, Phone, PhoneCall, PhoneLine
@@ -26,7 +27,7 @@ from ccsvc.testing.stack import Stack
 from ccsvc.testing.tones import PALETTE
 from ccsvc.testing.waiting import eventually
 
-LANES = 24
+LANES = 60
 PIN = "2580"
 TRUNK_HOST = "127.0.0.2"
 """Calls from this address come from the provider."""
@@ -79,7 +80,7 @@ def _dids(n: int) -> tuple[DidSettings, ...]:
 
 
 def _menu(n: int) -> IvrSettings:
-    say = {"en": "One.", "fa": "یک.", "ar": "واحد."}
+    say: Texts = {"en": "One.", "fa": "یک.", "ar": "واحد."}
     return IvrSettings(
         start="hello",
         node={
@@ -201,3 +202,15 @@ class Lane:
 async def until_spoken_to(call: PhoneCall, deadline_s: float = 5.0) -> None:
     """Wait until something is to be heard that was not before."""
     await eventually(lambda: not call.is_silent(last_s=0.1), f"sound at {call!r}", deadline_s=deadline_s)
+
+
+def seconds(start: float | None, end: float | None) -> float:
+    """Between two instants of a phone, both of which must have come."""
+    assert start is not None
+    assert end is not None
+    return end - start
+
+
+def talked_s(call: PhoneCall) -> float:
+    """From answer to end, as this phone saw it."""
+    return seconds(call.established_at, call.ended_at)

@@ -1,12 +1,12 @@
 """Callers and agents on real SIP phones, a real Asterisk, a real PostgreSQL; ground truth is what the phones saw."""
 
-import asyncio
 from pathlib import Path
+from typing import Any
 
 from ccsvc.testing.phone import Answer, NeverAnswer, Phone, PhoneCall, Reject
 from ccsvc.testing.tones import read_wav, tones_by_second
 from ccsvc.testing.waiting import eventually
-from tests.acceptance.lanes import Lane
+from tests.acceptance.lanes import Lane, seconds, talked_s
 
 TOLERANCE_S = 0.3
 """Between what a phone saw and what the centre wrote."""
@@ -18,6 +18,11 @@ async def talk(caller: PhoneCall, agent: PhoneCall, caller_phone: Phone, agent_p
     await agent.wait_hears(caller_phone.tone_hz, 5)
 
 
+def heard_s(call: PhoneCall, hz: int) -> float:
+    """For how many seconds, in halves, this tone was heard in the call."""
+    return sum(hz in window for window in call.heard.timeline([hz], window_s=0.5)) / 2
+
+
 async def test_a_caller_reaches_an_agent_and_both_are_heard_and_recorded(lane: Lane) -> None:
     agent, caller = await lane.agent(1), await lane.caller(1)
     call = await caller.dial(lane.to_queue)
@@ -26,16 +31,15 @@ async def test_a_caller_reaches_an_agent_and_both_are_heard_and_recorded(lane: L
     await talk(call, at_agent, caller, agent)
     assert not call.hears(caller.tone_hz)
     assert not at_agent.hears(agent.tone_hz)
-    await asyncio.gather(call.wait_hears(agent.tone_hz), at_agent.wait_hears(caller.tone_hz))
+    await eventually(lambda: heard_s(at_agent, caller.tone_hz) >= 1, "a second of conversation")
     await at_agent.hang_up()
     await call.wait_ended(5)
 
     row = await lane.call_of(1)
-    talked_s = at_agent.ended_at - at_agent.established_at
     assert row["outcome"] == "answered"
     assert row["ended_by"] == "agent"
     assert row["first_agent_id"] == lane.agent_number(1)
-    assert abs(row["talk_s"] - talked_s) < TOLERANCE_S
+    assert abs(row["talk_s"] - talked_s(at_agent)) < TOLERANCE_S
     assert row["segment_count"] == 1
     await assert_recorded(lane, row["call_id"], {caller.tone_hz, agent.tone_hz})
     await assert_cdr(lane, row["call_id"])
@@ -89,8 +93,7 @@ async def test_a_caller_who_hangs_up_while_waiting_is_abandoned(lane: Lane) -> N
     assert row["outcome"] in ("abandoned", "short_abandoned")
     assert row["ended_by"] == "customer"
     assert row["answered_at"] is None
-    waited_s = call.ended_at - call.established_at
-    assert abs(row["wait_s"] - waited_s) < TOLERANCE_S
+    assert abs(row["wait_s"] - talked_s(call)) < TOLERANCE_S
     assert not agent.calls[-1].inbound
     await assert_conserved(lane)
 
@@ -119,10 +122,9 @@ async def test_an_agent_who_does_not_answer_is_followed_by_the_next_and_the_plac
     await call.hang_up()
 
     row = await lane.call_of(1)
-    rang_s = missed.ended_at - missed.ringing_at
     assert row["outcome"] == "answered"
     assert row["ended_by"] == "customer"
-    assert row["wait_s"] > rang_s
+    assert row["wait_s"] > seconds(missed.ringing_at, missed.ended_at)
     query = "SELECT agent_id, result FROM ccsvc.offer WHERE call_id = $1 ORDER BY offered_at"
     offers = await lane.stack.rows(query, row["call_id"])
     assert [(o["agent_id"], o["result"]) for o in offers] == [
@@ -165,7 +167,7 @@ async def test_a_busy_agent_who_becomes_free_is_offered_the_waiting_caller(lane:
     query = """SELECT s.wrap_up_ended_at, o.offered_at FROM ccsvc.segment s, ccsvc.offer o
                WHERE s.agent_id = $1 AND o.call_id = $2 AND s.call_id <> o.call_id"""
 
-    async def wrapped() -> list[dict[str, object]]:
+    async def wrapped() -> list[dict[str, Any]]:
         rows = await lane.stack.rows(query, lane.agent_number(1), row["call_id"])
         return rows if rows and rows[0]["wrap_up_ended_at"] else []
 

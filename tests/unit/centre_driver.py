@@ -8,8 +8,8 @@ failure. `ami_lag_s` and `agi_lag_s` deliver one stream later than the other, wi
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TypeVar
 
@@ -18,11 +18,11 @@ from ccsvc.domain import events as ev
 from ccsvc.domain.centre import Centre
 from ccsvc.domain.ids import AgentId, ChannelId, DeviceName, SessionId
 from ccsvc.domain.memory import OpenRows
-from ccsvc.domain.records import QueueEntryRow, Row, is_open, key_of
+from ccsvc.domain.records import AgentStateRow, CallRow, OfferRow, QueueEntryRow, Row, is_open, key_of
 from ccsvc.domain.stats import StatsState, observe
 from ccsvc.domain.view import AgentView, CentreView, QueueView
 from ccsvc.domain.vocabulary import AgentStatus, DeviceState
-from ccsvc.settings import Settings
+from ccsvc.settings import QueueSettings, Settings
 from tests.unit.centre_parts import STATUSES, T0, Caller, Dial, Phone, Ring, Script, Session, settings
 
 RETRY_S = 0.25
@@ -51,6 +51,8 @@ class Simulation:
         self.state_cleared_by_dialplan = True
         self.kill_after: int | None = None
         self.kill_loses_commands = False
+        self.down_s = 0.0
+        self.dead = False
         self.check: Callable[[], None] = lambda: None
         self._final: dict[tuple[object, ...], Row] = {}
         self._closed: set[tuple[object, ...]] = set()
@@ -63,7 +65,7 @@ class Simulation:
 
     def call(self, did: str = "100", keys: str = "", *, patience_s: float | None = None) -> Caller:
         """A customer calls a number; `keys` are pressed one at each question, `-` for none."""
-        caller = Caller(ChannelId(f"17.{next(self._numbers)}"), did, deque("" if k == "-" else k for k in keys))
+        caller = Caller(ChannelId(f"17.{len(self.callers) + 1}"), did, deque("" if k == "-" else k for k in keys))
         self.callers.append(caller)
         self.tell(ev.ChannelStarted(self.at, caller.channel, caller.channel, caller.name, None))
         self._open_session(caller)
@@ -120,8 +122,9 @@ class Simulation:
         self._unbridge(caller, first=caller)
         caller.variables |= {"BLINDTRANSFER": f"PJSIP/{dial.phone.device}-{dial.leg}", "DIALSTATUS": "ANSWER"}
         self._leg_gone(dial)
-        self._dial_over(caller, 0, "ANSWER")
-        caller.did = did
+        if caller.session is not None:
+            self._dial_over(caller, 0, "ANSWER")
+        caller.dial, caller.did = None, did
         caller.variables["DIALSTATUS"] = ""
         if self.state_cleared_by_dialplan:
             caller.variables["CCSVC_STATE"] = ""
@@ -143,8 +146,27 @@ class Simulation:
     def see_switch(self, *, fresh: bool = False, booted_at: datetime | None = None) -> None:
         self.post(ev.SwitchSeen(self.at, self.live(), self.device_states(), fresh, booted_at))
 
+    def later(self, seconds: float, act: Callable[[], object]) -> None:
+        """Arrange that something is done after so many seconds, whatever happens to the daemon until then."""
+        self._later(seconds, lambda: (act(), None)[1])
+
+    def come_back(self, caller: Caller) -> None:
+        """The dialplan finds a daemon again for this caller."""
+        self._return(caller)
+        self._drain()
+
+    @property
+    def busy(self) -> bool:
+        """Something is still to come."""
+        return bool(self._agenda)
+
+    def step(self) -> None:
+        """Let time pass until the next thing has happened."""
+        self.run((self._agenda[0][0] - self.at) / timedelta(seconds=1))
+
     def run(self, seconds: float) -> None:
         """Let so many seconds pass."""
+        self._drain()
         end = self.at + timedelta(seconds=seconds)
         while self._agenda and self._agenda[0][0] <= end:
             at, _, _, act = heapq.heappop(self._agenda)
@@ -156,8 +178,8 @@ class Simulation:
     def run_out(self, limit_s: float = 100_000.0) -> None:
         """Let time pass until nothing is to come any more."""
         end = self.at + timedelta(seconds=limit_s)
-        while self._agenda and self.at < end:
-            self.run((self._agenda[0][0] - self.at) / timedelta(seconds=1))
+        while self.busy and self.at < end:
+            self.step()
 
     # -- what tests look at -------------------------------------------------------------------------------------
 
@@ -184,6 +206,16 @@ class Simulation:
     def entries(self) -> list[tuple[str, str | None, float]]:
         """(queue, exit, wait) of every stay."""
         return [(e.queue, e.exit, round(e.wait_s or 0.0, 3)) for e in self.final(QueueEntryRow)]
+
+    def overlaps(self) -> list[AgentStateRow]:
+        """Stretches of an agent's time that begin before the one before them has ended, or end before they begin."""
+        found, ended_at = [], dict[AgentId, datetime]()
+        for row in sorted(self.final(AgentStateRow), key=lambda row: (row.agent_id, row.started_at, row.seq)):
+            end = row.ended_at or datetime.max.replace(tzinfo=UTC)
+            if row.started_at < ended_at.get(row.agent_id, row.started_at) or end < row.started_at:
+                found.append(row)
+            ended_at[row.agent_id] = end
+        return found
 
     def live(self) -> tuple[ev.LiveChannel, ...]:
         return tuple(self._live())
@@ -214,12 +246,15 @@ class Simulation:
     def _drain(self) -> None:
         while self._inbox:
             event = self._inbox.popleft()
+            if self.dead:
+                continue
             self.tape.append(event)
             commands = self.centre.handle(event)
             killed = self.kill_after is not None and len(self.tape) == self.kill_after
             self._carry_out(commands, only_rows=killed and self.kill_loses_commands)
             if killed:
-                self.restart()
+                self.die()
+                self._later(self.down_s, self.restart)
             self.check()
 
     def _carry_out(self, commands: list[cmd.Command], *, only_rows: bool = False) -> None:
@@ -268,6 +303,9 @@ class Simulation:
     # -- sessions -------------------------------------------------------------------------------------------------
 
     def _open_session(self, caller: Caller) -> None:
+        if self.dead:
+            self._later(RETRY_S, lambda: self._return(caller))
+            return
         session = caller.session = Session(SessionId(next(self._numbers)), caller)
         self.sessions[session.id] = session
         seen = caller.variables
@@ -325,17 +363,15 @@ class Simulation:
     def _ask(self, session: Session, ask: cmd.Ask) -> None:
         keys = session.caller.keys if session.caller is not None else session.digits
         pressed = keys.popleft() if ask.max_digits and keys else ""
-        session.busy = True
+        session.busy, session.pressed = True, pressed
         waited_s = self.prompt_s + (ask.timeout_s if ask.max_digits and not pressed else 0.0)
         self._later(waited_s, lambda: self._asked(session, ask, pressed))
 
     def _asked(self, session: Session, ask: cmd.Ask, pressed: str) -> None:
         if session.open:
-            session.busy = False
+            session.busy, session.pressed = False, ""
             self.answer(ev.Answered(self.at, session.id, ask.token, pressed))
             self._pump(session)
-        elif pressed and session.caller is not None:
-            session.caller.keys.appendleft(pressed)
 
     def stop_spying(self, session: Session) -> None:
         assert session.spying is not None
@@ -485,24 +521,70 @@ class Simulation:
 
     # -- the daemon's death -----------------------------------------------------------------------------------------
 
-    def restart(self) -> None:
-        """The daemon is killed and comes back at once: its timers, sessions and unread news are gone."""
+    def die(self) -> None:
+        """The daemon is killed: its timers, sessions and unread news are gone; what the switch tells is not heard."""
+        self.dead, self.kill_after = True, None
         self._inbox.clear()
-        self.kill_after = None
         self._agenda = [item for item in self._agenda if not item[2]]
         heapq.heapify(self._agenda)
-        returning = [caller for caller in self.callers if caller.alive]
         for session in self.sessions.values():
             if session.open and session.phone is not None:
                 session.phone.state = "idle"
+            if session.open and session.pressed and session.caller is not None:
+                session.caller.keys.appendleft(session.pressed)
             session.open = False
-        for caller in returning:
+        for caller in self.callers:
             caller.session = None
-        self.centre = Centre(self.settings)
+
+    def restart(self, rows: Sequence[Row] | None = None) -> None:
+        """A new daemon, which remembers what the former one wrote, or the rows given, and looks at the switch."""
+        if not self.dead:
+            self.die()
+        if rows is not None:
+            self._forget_all_but(rows)
+        self.dead, self.centre = False, Centre(self.settings)
         self._carry_out(self.centre.restore(self.memory.rows(), self.at))
-        self._inbox.append(
-            ev.SwitchSeen(self.at + timedelta(microseconds=1), self.live(), self.device_states(), True)
-        )
-        for caller in returning:
+        look = ev.SwitchSeen(self.at + timedelta(microseconds=1), self.live(), self.device_states(), fresh=True)
+        self._inbox.append(look)
+        for caller in self.callers:
             if caller.dial is None:
                 self._return(caller)
+
+    def _forget_all_but(self, rows: Sequence[Row]) -> None:
+        self.memory = OpenRows(rows)
+        self._final = {key_of(row): row for row in rows}
+        self._closed = {key_of(row) for row in rows if not is_open(row)}
+
+
+def desk(*people: tuple[str, str], **queue: object) -> Simulation:
+    """Agents at their phones; `queue` changes the settings of both queues."""
+    queues = tuple(QueueSettings(name=name, **{"wrap_up_s": 30.0, **queue}) for name in ("sales", "support"))  # type: ignore[arg-type]
+    simulation = Simulation(settings(queue=queues))
+    simulation.log_in(*people)
+    return simulation
+
+
+def offers(simulation: Simulation) -> list[tuple[str, str | None]]:
+    return [(offer.agent_id, offer.result) for offer in simulation.final(OfferRow)]
+
+
+def outcome(simulation: Simulation) -> tuple[str | None, str | None]:
+    call = simulation.only(CallRow)
+    return call.outcome, call.ended_by
+
+
+def music(simulation: Simulation) -> int:
+    return len(simulation.sent(cmd.PlayMusic))
+
+
+def overflowing(max_wait_s: float) -> Simulation:
+    """Sales overflows into support, where agent 3 answers after 25 s of waiting."""
+    queues = (
+        QueueSettings(name="sales", max_wait_s=max_wait_s, on_timeout="queue:support"),
+        QueueSettings(name="support", ring_timeout_s=30.0),
+    )
+    simulation = Simulation(settings(queue=queues))
+    simulation.log_in(("1", "d1"), ("3", "d3"))
+    simulation.force("1", "paused")
+    simulation.phone("d3").usually = Ring(after_s=25)
+    return simulation

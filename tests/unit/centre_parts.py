@@ -92,6 +92,7 @@ class Session:
     digits: deque[str] = field(default_factory=deque)
     mailbox: deque[cmd.Command] = field(default_factory=deque)
     spying: int | None = None
+    pressed: str = ""
     busy: bool = False
     open: bool = True
 
