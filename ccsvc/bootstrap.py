@@ -1,16 +1,17 @@
 """The only place where the parts are put together: builds the daemon from its settings, starts it and stops it.
 
-Order of a start: what can be refused (folders, prompts, ports, spool) first; then the last life is restored from
-disk and the PBX's journal, so that callers who come back find their place; then the PBX; callers last. A stop goes
-the other way round, each stage with a limit. A database that is away does not keep the daemon from starting: the
-spool bridges it, and `/health/ready` says so.
+Order of a start: folders and prompts first; then the last life is restored from disk and the PBX's journal, so that
+callers who come back find their place; then the HTTP port, the PBX, and callers last. A stop goes the other way
+round, each stage with a limit. A database that is away, or has an older schema, does not keep the daemon from
+starting: the spool bridges it, and `/health/ready` says so. Neither does a journal that can't be read. A part that
+ends by itself while the daemon runs ends the whole daemon: whoever guards it starts a sound one.
 """
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from datetime import datetime, timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from ccsvc.app.jobs import Jobs
 from ccsvc.app.ports_speech import PromptPaths
 from ccsvc.app.prompts import wanted
 from ccsvc.app.runner import Runner
-from ccsvc.asterisk.fastagi import AgiServer
+from ccsvc.app.tape import TapedCore
+from ccsvc.asterisk.fastagi import LOOPBACK, AgiServer, Network
 from ccsvc.asterisk.journal import Journal
 from ccsvc.asterisk.recordings import RecordingFolder
 from ccsvc.asterisk.render import cel_journal
@@ -33,9 +35,10 @@ from ccsvc.config.load import zone
 from ccsvc.config.secrets import PinKeeper
 from ccsvc.domain.centre import Centre
 from ccsvc.domain.events import Event
+from ccsvc.errors import CcsvcError
 from ccsvc.postgres.spool import FileSpool
 from ccsvc.postgres.writer import Writer
-from ccsvc.settings import Settings
+from ccsvc.settings import PbxSettings, Settings
 from ccsvc.speech.builtin import builtin_prompts
 from ccsvc.speech.espeak import EspeakSynthesiser
 from ccsvc.speech.library import PromptLibrary
@@ -55,24 +58,36 @@ def make_prompts(settings: Settings, progress: Callable[[int, int, Any], None] |
     return library.ensure(wanted(settings, builtin_prompts()), progress)
 
 
+class PartEnded(CcsvcError):  # noqa: N818  named for what happened, as in ccsvc.errors
+    """A part of the daemon has ended that should run as long as the daemon."""
+
+    code = "part_ended"
+
+    def __init__(self, part: str, error: BaseException | None) -> None:
+        super().__init__(f"{part} has ended by itself ({error!r}): the daemon can't go on; its log says more")
+
+
 class _Relay:
     """The inbox as the adapters see it before there is a runner behind it."""
 
     def __init__(self) -> None:
-        self.post: Callable[[Event], None] = _nobody_listens
+        self.post: Callable[[Event], bool] = _nobody_listens
 
 
-def _nobody_listens(_: Event) -> None:
+def _nobody_listens(_: Event) -> bool:
     raise RuntimeError("an adapter posted before the daemon was put together")
 
 
 class Daemon:
-    """Every part of one daemon. `start` and `stop` are called once each."""
+    """Every part of one daemon. `live` (or `start`) and `stop` are called once each."""
 
     def __init__(self, settings: Settings, prompts: PromptPaths) -> None:
         self._settings = settings
         self._log = structlog.get_logger("ccsvc")
         self._tasks: list[asyncio.Task[None]] = []
+        self._broken = asyncio.Event()
+        self._fault: PartEnded | None = None
+        self._is_stopping = False
         relay = _Relay()
         self.recordings = RecordingFolder(Path(settings.recording.dir))
         self.spool = FileSpool(
@@ -88,10 +103,18 @@ class Daemon:
             log=self._log,
         )
         jobs = Jobs(self._log)
-        self.switch = AsteriskSwitch(settings.pbx, inbox=relay, jobs=jobs, clock=utc_now, log=self._log)
+        self.switch = AsteriskSwitch(
+            settings.pbx,
+            queues=[queue.name for queue in settings.queue],
+            inbox=relay,
+            jobs=jobs,
+            clock=utc_now,
+            log=self._log,
+        )
         self.centre = Centre(settings)
+        tape = Path(settings.state.tape) if settings.state.tape else None
         self.runner = Runner(
-            self.centre,
+            TapedCore(self.centre, settings, tape, self._log) if tape else self.centre,
             spool=self.spool,
             sessions=self.sessions,
             switch=self.switch,
@@ -108,14 +131,31 @@ class Daemon:
             pbx=settings.pbx.name,
             command_timeout_s=settings.postgres.command_timeout_s,
         )
-        self.agi = AgiServer(host=settings.pbx.agi_host, port=settings.pbx.agi_port, handler=self.sessions.handle)
+        self.agi = AgiServer(
+            host=settings.pbx.agi_host,
+            port=settings.pbx.agi_port,
+            handler=self.sessions.handle,
+            allowed_peers=tuple(_peers(settings.pbx)),
+        )
         self.web = WebServer(settings.http, view=self.runner.view, metrics=self.metrics, readiness=self.readiness)
         self.heartbeat = Heartbeat(
-            self.runner, self.switch, interval_s=settings.pbx.heartbeat_interval_s, pulse=pulse, log=self._log
+            self.runner,
+            self.switch,
+            interval_s=settings.pbx.heartbeat_interval_s,
+            pulse=pulse,
+            clock=utc_now,
+            log=self._log,
         )
 
+    async def live(self) -> None:
+        """Start, then go on until a part ends that should not: raises `PartEnded`, or as `start` does."""
+        await self.start()
+        await self._broken.wait()
+        assert self._fault is not None
+        raise self._fault
+
     async def start(self) -> None:
-        """Raises `CcsvcError` for whatever can't be had; nothing is left running then."""
+        """Raises `CcsvcError` for whatever can't be had; `stop` is called all the same."""
         self.recordings.prepare()
         self._remember()
         self.writer.define(self._settings.queue, utc_now())
@@ -132,20 +172,27 @@ class Daemon:
         recovered = self.spool.recover()
         for note in recovered.notes:
             self._log.warning("spool", note=note)
-        commands = self.centre.restore(recovered.rows)
+        commands = self.centre.restore(recovered.rows, utc_now())
         self.spool.start(recovered.rows, recovered.stats or self.spool.stats)
         self.runner.execute(commands)
-        if recovered.last_at is None:
-            return
-        journal = Journal(cel_journal(self._settings))
-        replayed = 0
-        for event in journal.since(recovered.last_at - timedelta(seconds=JOURNAL_OVERLAP_S)):
+        replayed = self._replay(recovered.last_at) if recovered.last_at is not None else 0
+        self._log.info("last life restored", open_rows=len(recovered.rows), journal_events=replayed)
+
+    def _replay(self, last_at: datetime) -> int:
+        """Let the core take in what the PBX has written down since; how many events that were."""
+        journal, replayed = Journal(cel_journal(self._settings)), 0
+        for event in journal.since(last_at - timedelta(seconds=JOURNAL_OVERLAP_S), utc_now()):
             self.runner.replay(event)
             replayed += 1
-        self._log.info("last life restored", open_rows=len(recovered.rows), journal_events=replayed)
+        for problem in journal.problems:
+            self._log.error("the PBX's journal can't be read", problem=problem)
+        if journal.unreadable:
+            self._log.warning("lines of the PBX's journal were passed over", lines=journal.unreadable)
+        return replayed
 
     async def stop(self) -> None:
         """Callers first: their sessions close, and the dialplan keeps them until the next daemon is there."""
+        self._is_stopping = True
         stages: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
             ("agi", lambda: self.agi.close(0)),
             ("inbox", lambda: self.runner.close(STOP_LIMIT_S)),
@@ -159,6 +206,8 @@ class Daemon:
                 await asyncio.wait_for(stage(), STOP_LIMIT_S + 1)
             except TimeoutError:
                 self._log.warning("stage of the shutdown is late", stage=name)
+            except Exception:  # noqa: BLE001  the later stages must have their turn, the spool above all
+                self._log.exception("stage of the shutdown failed", stage=name)
         self.spool.close()
         self._log.info("ccsvc has stopped")
 
@@ -181,16 +230,28 @@ class Daemon:
         """Why this daemon should not be relied on just now; empty: it can be."""
         reasons, counters = [], self.runner.counters
         if not self.switch.connected:
-            reasons.append("the PBX is not connected: callers wait with music or are in its safety-net queues")
+            where = "callers wait with music or are in its safety-net queues"
+            reasons.append(f"the PBX is not connected ({self.switch.trouble}): {where}")
+        reasons += [str(error) for error in self.switch.missing]
         if not self.writer.connected:
-            kept = f"{self.spool.pending_rows} rows are kept on disk"
-            reasons.append(f"the database is away ({self.writer.last_error}): {kept}")
+            why = self.writer.last_error or "not connected yet"
+            reasons.append(f"the database takes no rows ({why}): {self.spool.pending_rows} rows are kept on disk")
         if counters.rows_lost:
             reasons.append(f"{counters.rows_lost} rows could not be kept: {counters.last_error}")
         return reasons
 
     def _task(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.create_task(work, name=f"ccsvc-{name}"))
+        task = asyncio.create_task(work, name=f"ccsvc-{name}")
+        self._tasks.append(task)
+        task.add_done_callback(self._part_ended)
+
+    def _part_ended(self, task: asyncio.Task[None]) -> None:
+        if self._is_stopping or task.cancelled():
+            return
+        error = task.exception()
+        self._log.error("a part of the daemon has ended", part=task.get_name(), exc_info=error)
+        self._fault = self._fault or PartEnded(task.get_name(), error)
+        self._broken.set()
 
     async def _close_writer(self) -> None:
         left = await self.writer.close(STOP_LIMIT_S)
@@ -204,7 +265,7 @@ class Daemon:
 
 
 async def run(settings: Settings) -> None:
-    """The daemon from start to SIGTERM or SIGINT. Raises `CcsvcError` if it can't start."""
+    """The daemon from start to SIGTERM or SIGINT. Raises `CcsvcError` if it can't start, or can't go on."""
     logs.configure(settings.log.level, secrets=logs.secrets_of(settings))
     prompts = await asyncio.to_thread(make_prompts, settings)
     daemon = Daemon(settings, prompts)
@@ -212,7 +273,23 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(daemon.stop)
-        await daemon.start()
-        await stopped.wait()
+    life = asyncio.create_task(daemon.live(), name="ccsvc-life")
+    end = asyncio.create_task(stopped.wait(), name="ccsvc-end")
+    try:
+        done, _ = await asyncio.wait({life, end}, return_when=asyncio.FIRST_COMPLETED)
+        if life in done:
+            await life
+    finally:
+        for task in (life, end):
+            task.cancel()
+        await asyncio.gather(life, end, return_exceptions=True)
+        await daemon.stop()
+
+
+def _peers(pbx: PbxSettings) -> Iterator[Network]:
+    """Where sessions may come from: this machine, and the PBX's."""
+    yield from LOOPBACK
+    try:
+        yield ip_network(pbx.host)
+    except ValueError:
+        return  # a name: `ccsvc render` refuses it, and loopback is what it usually means

@@ -18,6 +18,12 @@ from ccsvc.settings import Settings
 Verb = Callable[[argparse.Namespace], int]
 
 
+class Unwritable(CcsvcError):  # noqa: N818  named for what happened, as in ccsvc.errors
+    """A file or folder that a verb was to write can't be written."""
+
+    code = "unwritable"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
     args = _parser().parse_args(argv)
@@ -73,23 +79,22 @@ def _load(args: argparse.Namespace) -> Settings:
 
 
 def _run(args: argparse.Namespace) -> int:
-    guarded = "NOTIFY_SOCKET" in os.environ or "CCSVC_PULSE_FD" in os.environ
-    if not args.no_watchdog and not guarded:
-        from ccsvc.watchdog import Guard
+    from ccsvc.watchdog import Guard, is_guarded
 
-        _load(args)
+    settings = _load(args)  # what can be refused is refused before anything heavy begins
+    if not args.no_watchdog and not is_guarded():
         return Guard([sys.executable, "-m", "ccsvc", "run", "--no-watchdog", "--config", str(args.config)]).run()
     from ccsvc.bootstrap import run
 
-    asyncio.run(run(_load(args)))
+    asyncio.run(run(settings))
     return 0
 
 
 def _check(args: argparse.Namespace) -> int:
     if args.schema:
-        from ccsvc.config.schema import schema_json
+        from ccsvc.config.schema import schema_text
 
-        print(schema_json().decode(), end="")
+        print(schema_text())
         return 0
     from ccsvc.config.load import cautions
 
@@ -120,8 +125,11 @@ def _render(args: argparse.Namespace) -> int:
         print(f"made {made}")
     settings = _load(args)
     prompts = make_prompts(settings)
-    make_directories(settings)
-    written = render(settings, args.directory, prompts=prompts)
+    try:
+        make_directories(settings)
+        written = render(settings, args.directory, prompts=prompts)
+    except OSError as error:
+        raise Unwritable(f"{error.filename}: {error.strerror}: run this as a user who may write there") from error
     for path in written:
         print(f"wrote {path}")
     print(f"{args.directory} is up to date; `asterisk -rx 'core reload'` makes a running PBX take it")

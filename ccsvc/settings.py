@@ -13,10 +13,12 @@ from msgspec import Meta, Struct, field
 Language = Literal["fa", "ar", "en"]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 AgentNumber = Annotated[str, Meta(pattern=r"^[0-9]{1,8}$")]
-Pin = Annotated[str, Meta(pattern=r"^[0-9]{4,12}$")]
+Pin = Annotated[str, Meta(pattern=r"^([0-9]{4,12})?$")]
+"""Empty: none here, it is in `pin_hash` or `pin_file`."""
 Dialable = Annotated[str, Meta(pattern=r"^\+?[0-9]{1,20}$")]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 Target = Annotated[str, Meta(min_length=1, max_length=200)]
+OptionalTarget = Annotated[str, Meta(max_length=200)]
 Seconds = Annotated[float, Meta(ge=0, le=86400)]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=86400)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -60,7 +62,6 @@ class PostgresSettings(Section, frozen=True, kw_only=True):
 
     dsn: str = ""
     dsn_file: str = ""
-    pool_size: Annotated[int, Meta(ge=1, le=50)] = 4
     command_timeout_s: PositiveSeconds = 30.0
 
 
@@ -92,6 +93,7 @@ class StateSettings(Section, frozen=True, kw_only=True):
     dir: str = "state"
     spool_limit_mb: Annotated[int, Meta(ge=1, le=1_000_000)] = 1024
     fsync_interval_s: Seconds = 0.2
+    tape: str = ""
 
 
 class LogSettings(Section, frozen=True, kw_only=True):
@@ -131,7 +133,7 @@ class AgentSettings(Section, frozen=True, kw_only=True):
 
     number: AgentNumber
     name: str
-    pin: Pin | Literal[""] = ""
+    pin: Pin = ""
     pin_hash: str = ""
     pin_file: str = ""
     queues: tuple[Name, ...] = ()
@@ -154,7 +156,7 @@ class SupervisorSettings(Section, frozen=True, kw_only=True):
     number: AgentNumber
     name: str
     device: Name
-    pin: Pin | Literal[""] = ""
+    pin: Pin = ""
     pin_hash: str = ""
     pin_file: str = ""
     queues: tuple[Name, ...] = ()
@@ -184,7 +186,7 @@ class IvrNodeSettings(Section, frozen=True, kw_only=True):
 
     say: Texts
     keys: dict[Annotated[str, Meta(pattern=r"^[0-9*#]$")], Target] = field(default_factory=dict)
-    next: Target = ""
+    next: OptionalTarget = ""
     input_timeout_s: PositiveSeconds = 5.0
     max_attempts: Annotated[int, Meta(ge=1, le=10)] = 3
     on_failure: Target = "hangup"

@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 
 import aiohttp
 import msgspec
@@ -37,7 +36,9 @@ _LEFT_MARK = "\u200e"
 _STATE_STYLES = {"idle": "green", "ringing": "yellow", "talking": "cyan", "wrap_up": "blue", "paused": "magenta"}
 _PHASE_STYLES = {"ivr": "blue", "waiting": "yellow", "ringing": "yellow", "talking": "cyan"}
 
-Body = TypeVar("Body")
+_SHORT = {"ringing": "ring", "talking": "talk", "wrap_up": "wrap-up", "logged_out": "out"}
+_NUMBERS = ("wait", "longest", "in", "answ.", "aband.", "ASA", "AHT", "SL", "for")
+_MAY_BE_CUT = ("agents", "name", "with", "where")
 
 
 class DaemonAway(CcsvcError):  # noqa: N818  named for what happened, as in ccsvc.errors
@@ -47,7 +48,7 @@ class DaemonAway(CcsvcError):  # noqa: N818  named for what happened, as in ccsv
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(
-            f"no daemon answers at {url} ({reason}): start it with `ccsvc run`, or look at [http] in the configuration"
+            f"no daemon answers at {url} ({reason}): start it with `ccsvc run`, or look at [http] in ccsvc.toml"
         )
 
 
@@ -64,8 +65,8 @@ class Picture:
     calls: Calls
 
     def metric(self, name: str, **labels: str) -> float:
-        """One sample; NaN if there is none. Labels in the order in which the daemon writes them."""
-        inside = ",".join(f'{label}="{value}"' for label, value in labels.items())
+        """One sample; NaN if there is none."""
+        inside = ",".join(f'{label}="{labels[label]}"' for label in sorted(labels))  # as Prometheus' text has them
         return self.metrics.get(f"ccsvc_{name}{{{inside}}}" if inside else f"ccsvc_{name}", math.nan)
 
 
@@ -130,6 +131,7 @@ def screen(picture: Picture, url: str) -> RenderableType:
         queues_table(picture),
         agents_table(picture),
         calls_table(picture),
+        Text("of 15 minutes: average speed of answer, average handle time, service level", "dim"),
     )
     return Group(*(part for each in parts for part in (each, Text(""))))
 
@@ -154,7 +156,7 @@ def _health_table(picture: Picture, url: str) -> Table:
 
 def queues_table(picture: Picture) -> Table:
     """Who waits where, who is there, and how well it goes (`WINDOW`)."""
-    table = _table("queue", "waiting", "longest", "agents", "entered", "answered", "abandoned", "ASA", "AHT", "SL")
+    table = _table("queue", "wait", "longest", "agents", "in", "answ.", "aband.", "ASA", "AHT", "SL")
     for queue in picture.queues.queues:
         table.add_row(*_queue_row(picture, queue))
     return table
@@ -176,10 +178,9 @@ def _queue_row(picture: Picture, queue: Queue) -> list[Text]:
 
 
 def _states(agents: Mapping[str, int]) -> Text:
-    parts = [
-        Text(f"{count} {_word(state)}", _STATE_STYLES.get(state, "dim")) for state, count in agents.items() if count
-    ]
-    return Text(" ").join(parts) if parts else Text(UNDEFINED)
+    there = {state: count for state, count in agents.items() if count}
+    parts = [Text(f"{n} {_SHORT.get(state, state)}", _STATE_STYLES.get(state, "dim")) for state, n in there.items()]
+    return _one_row(Text(" ").join(parts) if parts else Text(UNDEFINED))
 
 
 def agents_table(picture: Picture) -> Table:
@@ -215,7 +216,7 @@ def calls_table(picture: Picture) -> Table:
             name(call.caller_name),
             Text(call.language, "dim"),
             Text(call.did),
-            Text(where(call), _PHASE_STYLES.get(call.phase, "dim")),
+            _one_row(Text(where(call), _PHASE_STYLES.get(call.phase, "dim"))),
             Text(duration((picture.calls.at - call.started_at).total_seconds())),
         )
     if not picture.calls.calls:
@@ -257,7 +258,13 @@ def name(text: str) -> Text:
     shown = shown if len(shown) <= MAX_NAME else shown[: MAX_NAME - 1] + "…"
     if _RIGHT_TO_LEFT.search(shown):
         shown = f"{_LEFT_MARK}{shown}{_LEFT_MARK}"
-    return Text(shown or UNDEFINED)
+    return _one_row(Text(shown or UNDEFINED))
+
+
+def _one_row(text: Text) -> Text:
+    """Cut at the column's end, never broken into a second row."""
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
 
 
 def duration(duration_s: float) -> str:
@@ -288,9 +295,13 @@ def _good(is_good: bool) -> str:
 
 
 def _table(*columns: str) -> Table:
-    """Numbers to the right, words to the left; nothing wraps."""
+    """Numbers to the right, words to the left; nothing wraps, and on a narrow screen only `_MAY_BE_CUT` gets less."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
-        right = column in ("waiting", "longest", "entered", "answered", "abandoned", "ASA", "AHT", "SL", "for")
-        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+        table.add_column(
+            column,
+            justify="right" if column in _NUMBERS else "left",
+            no_wrap=column not in _MAY_BE_CUT,
+            overflow="ellipsis",
+        )
     return table

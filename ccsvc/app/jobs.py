@@ -1,7 +1,8 @@
 """Background work with names, owners and ends: short jobs beside the consumer of the inbox.
 
 Promises: every task has a name and is awaited or cancelled by `close`; a job that fails is logged, never lost
-silently; jobs of one lane run in the order given, at most `LANE_LIMIT` waiting (more are dropped, counted and said).
+silently; jobs of one lane run in the order given, at most `LANE_LIMIT` waiting. What is too much, or comes after
+`close`, is dropped, counted and said.
 """
 
 import asyncio
@@ -19,39 +20,47 @@ Job = Callable[[], Awaitable[None]]
 
 
 class Jobs:
+    """Whoever starts a job is told by False that it was dropped."""
+
     def __init__(self, log: BoundLogger) -> None:
         self._log = log
         self._tasks: set[asyncio.Task[None]] = set()
         self._lanes: dict[str, asyncio.Queue[Job]] = {}
+        self._closed = False
         self.dropped = 0
 
-    def start(self, name: str, job: Coroutine[Any, Any, None]) -> None:
+    def start(self, name: str, job: Job) -> bool:
         """Run a job by itself. Beyond `JOB_LIMIT` at once it is dropped and counted."""
-        if len(self._tasks) >= JOB_LIMIT:
-            job.close()
-            self._drop(name)
-            return
-        task = asyncio.create_task(self._guard(name, job), name=f"ccsvc-{name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if self._closed or len(self._tasks) - len(self._lanes) >= JOB_LIMIT:
+            return self._drop(name)
+        self._begin(name, self._guard(name, job))
+        return True
 
-    def once(self, name: str, job: Job) -> None:
-        """Run a job unless one of that name is still running."""
-        if not any(task.get_name() == f"ccsvc-{name}" for task in self._tasks):
-            self.start(name, _call(job))
+    def once(self, name: str, job: Job) -> bool:
+        """Run a job unless one of that name is still running; True as well if one is."""
+        if any(task.get_name() == _task_name(name) and not task.done() for task in self._tasks):
+            return True
+        return self.start(name, job)
 
-    def in_order(self, lane: str, job: Job) -> None:
+    def in_order(self, lane: str, job: Job) -> bool:
         """Run a job after all earlier ones of its lane."""
+        if self._closed:
+            return self._drop(lane)
         if lane not in self._lanes:
             self._lanes[lane] = asyncio.Queue(LANE_LIMIT)
-            self.start(f"lane-{lane}", self._run_lane(lane))
+            self._begin(f"lane-{lane}", self._run_lane(lane))
         try:
             self._lanes[lane].put_nowait(job)
         except asyncio.QueueFull:
-            self._drop(lane)
+            return self._drop(lane)
+        return True
 
     async def close(self, deadline_s: float) -> None:
-        """Cancel what runs and wait for it; whoever is late is named in the log."""
+        """Cancel what runs and wait for it, at most `deadline_s`; whoever is late is named in the log."""
+        self._closed = True
+        for lane, waiting in self._lanes.items():
+            if waiting.qsize():
+                self._log.warning("jobs given up at shutdown", lane=lane, jobs=waiting.qsize())
         tasks = set(self._tasks)
         for task in tasks:
             task.cancel()
@@ -61,24 +70,29 @@ class Jobs:
                 self._log.warning("job is late at shutdown", job=task.get_name())
         self._lanes.clear()
 
-    async def _run_lane(self, lane: str) -> None:
-        queue = self._lanes[lane]
-        while True:
-            job = await queue.get()
-            await self._guard(lane, _call(job))
+    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=_task_name(name))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _guard(self, name: str, job: Coroutine[Any, Any, None]) -> None:
+    async def _run_lane(self, lane: str) -> None:
+        waiting = self._lanes[lane]
+        while True:
+            await self._guard(lane, await waiting.get())
+
+    async def _guard(self, name: str, job: Job) -> None:
         try:
-            await job
+            await job()
         except CcsvcError as error:
             self._log.warning("job failed", job=name, code=error.code, reason=str(error))
         except Exception:  # noqa: BLE001  the border of a task
             self._log.exception("job failed", job=name)
 
-    def _drop(self, name: str) -> None:
+    def _drop(self, name: str) -> bool:
         self.dropped += 1
-        self._log.error("too many jobs: one was dropped", job=name)
+        self._log.error("a job was dropped", job=name, reason="shutdown" if self._closed else "too many jobs")
+        return False
 
 
-async def _call(job: Job) -> None:
-    await job()
+def _task_name(name: str) -> str:
+    return f"ccsvc-{name}"

@@ -1,4 +1,8 @@
-"""The recordings' folder: whether it can be written, and how long a finished file plays."""
+"""The recordings' folder: whether it can be written, and how long a finished file plays.
+
+Promises: a file is only ever read, in a worker thread, and one that makes no sense is no error. It does not know who
+writes there, nor when a file is finished.
+"""
 
 import asyncio
 import os
@@ -9,6 +13,8 @@ from ccsvc.errors import RecordingFolderUnwritable
 
 
 class RecordingFolder:
+    """Implements the `Recordings` port."""
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
@@ -31,5 +37,5 @@ class RecordingFolder:
         try:
             with wave.open(str(file), "rb") as sound:
                 return sound.getnframes() / sound.getframerate(), file.stat().st_size
-        except (OSError, EOFError, wave.Error):
-            return None
+        except (OSError, EOFError, wave.Error, ArithmeticError, ValueError):
+            return None  # not there, cut off, or no sound: a rate of 0 can be written into a header as well

@@ -73,7 +73,7 @@ def make_directories(settings: Settings) -> None:
 
 def needed_modules() -> tuple[str, ...]:
     """The modules that `modules.conf` loads: what an Asterisk must have to be of use."""
-    lines = (resource_dir("asterisk-conf") / "ccsvc" / "modules.conf").read_text(encoding="utf-8").splitlines()
+    lines = (resource_dir("asterisk-conf") / "ccsvc" / "modules.conf").read_text(encoding="utf-8").split("\n")
     words = [line.partition(";")[0].split() for line in lines]
     return tuple(found[2] for found in words if found[:2] == ["load", "="])
 

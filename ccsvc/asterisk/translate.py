@@ -15,6 +15,7 @@ from ccsvc.wire.ami import AmiMessage
 
 _PJSIP_CHANNEL = re.compile(r"PJSIP/(?P<device>.+)-[0-9a-f]{8}")
 _PJSIP_DEVICE = re.compile(r"PJSIP/(?P<device>[^/]+)")
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 DEVICE_STATES: dict[str, DeviceState] = {
     "NOT_INUSE": "idle",
@@ -51,6 +52,11 @@ def instant(stamp: str, otherwise: datetime) -> datetime:
         return datetime.fromtimestamp(float(stamp), UTC)
     except (ValueError, OverflowError, OSError):
         return otherwise
+
+
+def number(text: str) -> int | None:
+    """A whole number that is not negative, of at most 18 ASCII digits; None for anything else."""
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def device_of(channel_name: str) -> DeviceName | None:
@@ -98,8 +104,7 @@ def _started(m: AmiMessage, at: datetime) -> ev.Event:
 
 
 def _ended(m: AmiMessage, at: datetime) -> ev.Event:
-    cause = m.get("Cause")
-    return ev.ChannelEnded(at, _channel(m), m.get("Linkedid"), int(cause) if cause.isdecimal() else 0)
+    return ev.ChannelEnded(at, _channel(m), m.get("Linkedid"), number(m.get("Cause")) or 0)
 
 
 def _hangup_requested(m: AmiMessage, at: datetime) -> ev.Event:
@@ -108,7 +113,7 @@ def _hangup_requested(m: AmiMessage, at: datetime) -> ev.Event:
 
 def _leg_dialled(m: AmiMessage, at: datetime) -> ev.Event | None:
     name = m.get("DestChannel")
-    if not m.get("Uniqueid") or not name:
+    if not (name and m.get("Uniqueid") and m.get("DestUniqueid")):
         return None
     return ev.LegDialled(at, _channel(m), _channel(m, "DestUniqueid"), name, device_of(name))
 
@@ -119,12 +124,14 @@ def _leg_dial_ended(m: AmiMessage, at: datetime) -> ev.Event | None:
     return ev.LegDialEnded(at, _channel(m, "DestUniqueid"), dial_status(m.get("DialStatus")))
 
 
-def _bridge_entered(m: AmiMessage, at: datetime) -> ev.Event:
-    return ev.BridgeEntered(at, _channel(m), m.get("Linkedid"), m.get("BridgeUniqueid"))
+def _bridge_entered(m: AmiMessage, at: datetime) -> ev.Event | None:
+    bridge = m.get("BridgeUniqueid")
+    return ev.BridgeEntered(at, _channel(m), m.get("Linkedid"), bridge) if bridge else None
 
 
-def _bridge_left(m: AmiMessage, at: datetime) -> ev.Event:
-    return ev.BridgeLeft(at, _channel(m), m.get("BridgeUniqueid"))
+def _bridge_left(m: AmiMessage, at: datetime) -> ev.Event | None:
+    bridge = m.get("BridgeUniqueid")
+    return ev.BridgeLeft(at, _channel(m), bridge) if bridge else None
 
 
 def _hold(m: AmiMessage, at: datetime) -> ev.Event:
@@ -140,7 +147,9 @@ def _device_changed(m: AmiMessage, at: datetime) -> ev.Event | None:
     return ev.DeviceStateChanged(at, *found) if found else None
 
 
-def _spy_started(m: AmiMessage, at: datetime) -> ev.Event:
+def _spy_started(m: AmiMessage, at: datetime) -> ev.Event | None:
+    if not (m.get("SpyerUniqueid") and m.get("SpyeeUniqueid")):
+        return None
     return ev.SpyStarted(at, _channel(m, "SpyerUniqueid"), _channel(m, "SpyeeUniqueid"))
 
 

@@ -25,7 +25,7 @@ DIRECTORIES = {
     "pbx": ("config_dir", "modules_dir", "data_dir", "state_dir", "spool_dir", "log_dir", "run_dir"),
     "recording": ("dir",),
     "prompts": ("cache_dir", "recorded_dir"),
-    "state": ("dir",),
+    "state": ("dir", "tape"),
 }
 
 _PIN = re.compile(r"[0-9]{4,12}", re.ASCII)

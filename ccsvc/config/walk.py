@@ -102,7 +102,7 @@ class _Walker:
             return raw  # a default may be written down, even one that only stands for "none"
         try:
             value = msgspec.convert(raw, annotation)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeEncodeError):  # the latter: half a character, looked up among words
             self.fault(path, words.expected(annotation), words.found(key, raw), words.remedy(annotation, raw))
             if isinstance(raw, str) and _base(annotation) is str:
                 return raw

@@ -16,7 +16,7 @@ SHOWN = 60
 _PATTERNS = {
     r"^[a-z0-9][a-z0-9_-]{0,31}$": "a name of a-z, 0-9, `_` and `-` (at most 32)",
     r"^[0-9]{1,8}$": "1 to 8 digits",
-    r"^[0-9]{4,12}$": "4 to 12 digits",
+    r"^([0-9]{4,12})?$": "4 to 12 digits",
     r"^\+?[0-9]{1,20}$": "a number of 1 to 20 digits, with or without `+`",
     r"^[0-9*#]$": "one key of a telephone",
     r"^[0-9]$": "one digit",

@@ -71,7 +71,7 @@ class Centre:
 
 
 def _channel_started(world: World, event: ev.ChannelStarted) -> None:
-    if event.channel in world.ended:
+    if world.is_gone(event.channel):
         return
     channel = world.channels.setdefault(event.channel, Channel(event.channel, event.name, event.device))
     channel.device = channel.device or event.device
@@ -80,7 +80,7 @@ def _channel_started(world: World, event: ev.ChannelStarted) -> None:
 
 def _leg_dialled(world: World, event: ev.LegDialled) -> None:
     call = world.customer(event.channel)
-    if call is None or event.leg in world.ended or world.by_channel.get(event.leg, call) is not call:
+    if call is None or world.is_gone(event.leg) or world.by_channel.get(event.leg, call) is not call:
         return
     if event.leg == call.channel:
         return
@@ -102,7 +102,7 @@ _DIAL_RESULTS: dict[str, Any] = {"BUSY": "BUSY", "CHANUNAVAIL": "FAILED", "CONGE
 
 def _channel_ended(world: World, event: ev.ChannelEnded) -> None:
     channel = world.channels.pop(event.channel, None)
-    world.bury(event.channel)
+    world.bury(event.channel, "told" if world.ended.get(event.channel) == "missed" else "gone")
     call = world.by_channel.get(event.channel)
     if call is not None and call.channel == event.channel:
         close_call(world, call, event.at)

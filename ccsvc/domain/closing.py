@@ -34,7 +34,7 @@ def close_call(
     for channel in list(call.talks):
         end_talk(world, call, channel, left_at)
     _forget(world, call)
-    world.bury(call.channel)
+    world.bury(call.channel, "told")
     _end_leg(world, call, call.channel, at)
     call_over(world, call)
     call.row = _closing_row(call, at, exit_)

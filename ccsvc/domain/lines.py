@@ -12,6 +12,7 @@ offer that failed.
 from bisect import insort
 from dataclasses import replace
 from datetime import datetime
+from heapq import merge
 
 from ccsvc.domain.commands import DialAgent, PlayMusic
 from ccsvc.domain.floor import can_be_offered, happen
@@ -176,8 +177,10 @@ def offer_agent(world: World, agent: Agent) -> bool:
     """An agent may have become free: give them the caller who is first among all of their queues."""
     if not can_be_offered(world, agent):
         return False
-    for entry in sorted((e for q in agent.queues for e in world.lines.get(q, ())), key=lambda e: e.order):
-        if _may_try(world, entry, agent) and offer_entry(world, entry) and not can_be_offered(world, agent):
+    for entry in merge(*(world.lines.get(queue, ()) for queue in agent.queues), key=lambda e: e.order):
+        if not _may_try(world, entry, agent):
+            retry_later(world, entry)
+        elif offer_entry(world, entry) and not can_be_offered(world, agent):
             return True
     return False
 
@@ -200,7 +203,7 @@ def retry_now(world: World, entry: Entry) -> None:
         retry_later(world, entry)
 
 
-SHORTEST_RETRY_TIMER_S = 0.05
+SHORTEST_RETRY_TIMER_S = 0.01
 """Two clocks that differ by a hair must not make a timer come back again and again."""
 
 

@@ -6,6 +6,7 @@ longer together is ended. What began, changed or ended after the switch was aske
 """
 
 from dataclasses import replace
+from datetime import datetime
 
 from ccsvc.domain.closing import close_call, leg_ended
 from ccsvc.domain.events import LiveChannel, SwitchSeen
@@ -26,7 +27,7 @@ def switch_seen(world: World, event: SwitchSeen) -> None:
         if call.channel not in live and call.row.started_at < event.at:
             _close_lost(world, call, event)
     for seen in live.values():
-        if seen.channel not in world.ended:
+        if not world.is_gone(seen.channel):
             _see_channel(world, event, seen)
     for bridge in list(world.bridges):
         connect_all(world, bridge)
@@ -54,7 +55,7 @@ def _forget_channels(world: World, event: SwitchSeen, live: dict[ChannelId, Live
             continue
         if call is not None:
             call.repaired = True
-            leg_ended(world, call, channel, event.at)
+            leg_ended(world, call, channel, _gone_at(event, channel.started_at))
             world.by_channel.pop(channel.id, None)
         if channel.bridge:
             part(world, channel)
@@ -64,18 +65,29 @@ def _forget_channels(world: World, event: SwitchSeen, live: dict[ChannelId, Live
 def _close_lost(world: World, call: Call, event: SwitchSeen) -> None:
     """The customer's channel is gone and nobody saw it go: with the switch's former life, or by itself.
 
-    It went at the latest when the switch started anew, and left the queue at the latest when its session ended.
+    A customer left the queue at the latest when their session ended.
     """
     call.repaired = True
-    exit_: QueueExit = "abandoned"
-    at, left_at = event.at, call.away_since if call.entry is not None else None
-    if event.booted_at is not None and call.row.started_at < event.booted_at:
-        exit_, at = "system_lost", min(event.at, event.booted_at)
+    at, left_at = _gone_at(event, call.row.started_at), call.away_since if call.entry is not None else None
+    exit_: QueueExit = "system_lost" if _lived_before(event, call.row.started_at) else "abandoned"
     channel = world.channels.pop(call.channel, None)
     world.report("call closed from a snapshot", call)
     close_call(world, call, at, exit_, min(at, left_at) if left_at is not None else None)
+    world.ended[call.channel] = "missed"
     if channel is not None and channel.bridge:
         part(world, channel)
+
+
+def _lived_before(event: SwitchSeen, started_at: datetime) -> bool:
+    """Whether this was in the switch's former life."""
+    return event.booted_at is not None and started_at < event.booted_at
+
+
+def _gone_at(event: SwitchSeen, started_at: datetime) -> datetime:
+    """What is missed went at the latest when the switch started anew, else before the look."""
+    if event.booted_at is not None and _lived_before(event, started_at):
+        return min(event.at, event.booted_at)
+    return event.at
 
 
 def _see_channel(world: World, event: SwitchSeen, seen: LiveChannel) -> None:
@@ -104,7 +116,7 @@ def _know_leg(world: World, seen: LiveChannel) -> None:
     rings = offer is not None and offer.device == seen.device
     if call is not None and offer is not None and rings and seen.channel not in world.by_channel:
         world.by_channel[seen.channel] = call
-        call.legs[seen.channel] = Leg(seen.channel, seen.name, "agent", offer.offered_at, seen.device)
+        call.legs.setdefault(seen.channel, Leg(seen.channel, seen.name, "agent", offer.offered_at, seen.device))
     owner = world.by_channel.get(seen.channel)
     leg = owner.legs.get(seen.channel) if owner is not None else None
     if leg is not None:

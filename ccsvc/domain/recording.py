@@ -85,17 +85,16 @@ def file_closed(world: World, channel: ChannelId) -> None:
 def close_limit_reached(world: World, recording_id: str) -> None:
     """The switch did not say in time that it closed the file."""
     recording = world.recordings.get(recording_id)
-    if recording is None:
-        return
-    for channel in [c for c, known in world.recorded_channels.items() if known == recording_id]:
-        del world.recorded_channels[channel]
-    _measure(world, recording)
+    if recording is not None:
+        _measure(world, recording)
 
 
 def measured(world: World, event: RecordingMeasured) -> None:
     """Give the verdict and close the row. A file that was measured twice is judged once."""
     recording = world.recordings.pop(event.recording_id, None)
     world.closed_files.discard(event.recording_id)
+    for channel in [c for c, known in world.recorded_channels.items() if known == event.recording_id]:
+        del world.recorded_channels[channel]
     if recording is None:
         return
     verdict = judge(recording.talk_s, event.duration_s, world.settings.recording.tolerance_s)

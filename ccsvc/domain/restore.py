@@ -190,8 +190,13 @@ def _wrap_up(world: World, row: SegmentRow, agent: Agent | None) -> SegmentRow:
 
 
 def _watch_legs(world: World, rows: Sequence[Row]) -> None:
-    """Legs whose CDR is not written yet: one that the switch no longer carries gets it at the first look."""
+    """Legs whose CDR is written are gone, whatever the journal repeats of them.
+
+    Of the others, one that the switch no longer carries gets its CDR at the first look.
+    """
     told = {row.uniqueid for row in rows if isinstance(row, CdrRow)}
+    for channel in told:
+        world.bury(channel, "told")
     rung_at = {row.entry_id: row.offered_at for row in rows if isinstance(row, OfferRow) and row.result == "accepted"}
     for call in world.calls.values():
         for row in (*call.segments, *(talk.row for talk in call.talks.values())):

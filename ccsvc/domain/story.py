@@ -8,6 +8,7 @@ is compared with the present and ignored.
 from collections.abc import Generator
 from dataclasses import replace
 
+from ccsvc.domain.closing import close_call
 from ccsvc.domain.commands import FinishSession
 from ccsvc.domain.conversation import start
 from ccsvc.domain.dialog import Answer, Dialog, Request, Tell
@@ -60,9 +61,8 @@ def arrived(world: World, event: CallArrived) -> None:
     """A customer's session has opened: a new call, one that comes back, or one that was transferred here."""
     if event.session in world.sessions:
         return
-    if event.channel in world.ended:
-        world.report("session of a channel that is gone", None, channel=event.channel)
-        world.emit(FinishSession(event.session))
+    if world.is_gone(event.channel):
+        _arrived_too_late(world, event)
         return
     call = world.customer(event.channel)
     place = _place(world, call, event)
@@ -74,6 +74,16 @@ def arrived(world: World, event: CallArrived) -> None:
     call.session, call.away_since = event.session, None
     world.sessions[event.session] = call
     _go_on(world, call, place, event, moved=moved)
+
+
+def _arrived_too_late(world: World, event: CallArrived) -> None:
+    """The channel is gone already. A call that nobody heard of before is told of all the same."""
+    world.report("session of a channel that is gone", None, channel=event.channel)
+    world.emit(FinishSession(event.session))
+    if world.ended[event.channel] == "gone":
+        call = _new_call(world, event, None)
+        world.channels.pop(event.channel)
+        close_call(world, call, event.at)
 
 
 def _go_on(world: World, call: Call, place: Place | None, event: CallArrived, *, moved: bool) -> None:
@@ -106,11 +116,16 @@ def _was_transferred(call: Call, place: Place | None, event: CallArrived) -> boo
 
 
 def _take_over(world: World, call: Call) -> None:
-    """A new session on a known channel: the old one is over, and so is whatever bridge the channel was in."""
+    """A new session on a known channel: the old one is over, so is whatever bridge the channel was in.
+
+    And the customer has not hung up, whatever was told.
+    """
     if call.session is not None:
         world.sessions.pop(call.session, None)
         world.tokens.pop(call.session, None)
     call.dialog, call.dialling = None, None
+    if call.hung_up_by == "customer":
+        call.hung_up_by, call.hung_up_at = None, None
     channel = world.channels.get(call.channel)
     if channel is not None and channel.bridge:
         part(world, channel)
@@ -140,8 +155,11 @@ def _new_call(world: World, event: CallArrived, place: Place | None) -> Call:
 
 
 def _new_id(world: World, event: CallArrived) -> CallId:
+    """The id of the linkedid, unless another call has it, or one that was closed because a look missed it."""
     pbx = world.settings.pbx.name
     wanted = call_id(pbx, event.linkedid)
+    if world.ended.get(event.channel) == "missed":
+        return call_id(pbx, f"{event.linkedid}-{event.at:%H%M%S%f}")
     return wanted if wanted not in world.calls else call_id(pbx, event.channel)
 
 
@@ -396,5 +414,9 @@ def hangup_requested(world: World, event: HangupRequested) -> None:
 
 
 def _talked_last(call: Call, channel: ChannelId) -> bool:
-    """The journal tells of a hang-up only after the bridge was left: whoever talked last ended the conversation."""
-    return not call.talks and bool(call.segments) and call.segments[-1].channel == channel
+    """The journal tells of a hang-up only after the bridge was left: whoever talked last ended the conversation.
+
+    Unless the caller has gone on since, to a menu or a queue.
+    """
+    over = not call.talks and call.phase in ("talking", "leaving", "after")
+    return over and bool(call.segments) and call.segments[-1].channel == channel

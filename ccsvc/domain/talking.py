@@ -12,15 +12,28 @@ from ccsvc.domain.floor import begin_wrap_up, end_wrap_up, happen
 from ccsvc.domain.ids import ChannelId, DeviceName, segment_id
 from ccsvc.domain.lines import close_offer, leave
 from ccsvc.domain.records import SegmentRow
+from ccsvc.domain.resume import EPOCH
 from ccsvc.domain.world import Agent, Call, Channel, Leg, Talk, World, seconds
 
 
 def bridge_entered(world: World, event: BridgeEntered) -> None:
-    channel = world.channels.get(event.channel)
+    channel = world.channels.get(event.channel) or _began_unseen(world, event)
     if channel is None:
         return
     join(world, channel, event.bridge)
     connect_all(world, event.bridge)
+
+
+def _began_unseen(world: World, event: BridgeEntered) -> Channel | None:
+    """A channel that nobody told of: of a call for which a phone rings, it is that phone's."""
+    call = world.customer(ChannelId(event.linkedid))
+    offer = call.entry.offer if call is not None and call.entry is not None else None
+    if call is None or offer is None or world.is_gone(event.channel):
+        return None
+    channel = Channel(event.channel, "", offer.device, started_at=offer.offered_at)
+    world.channels[channel.id], world.by_channel[channel.id] = channel, call
+    call.legs.setdefault(channel.id, Leg(channel.id, "", "agent", offer.offered_at, offer.device))
+    return channel
 
 
 def bridge_left(world: World, event: BridgeLeft) -> None:
@@ -40,7 +53,10 @@ def join(world: World, channel: Channel, bridge: str) -> None:
 
 
 def part(world: World, channel: Channel) -> None:
-    """Take a channel out of its bridge; the conversations that it was in end now."""
+    """Take a channel out of its bridge; the conversations that it was in end now.
+
+    One that began later than this news is another one: the journal repeats what is past.
+    """
     members = world.bridges.get(channel.bridge, set())
     members.discard(channel.id)
     if not members:
@@ -49,8 +65,8 @@ def part(world: World, channel: Channel) -> None:
     call = world.by_channel.get(channel.id)
     if call is None:
         return
-    for leg in list(call.talks):
-        if channel.id in (leg, call.channel):
+    for leg, talk in list(call.talks.items()):
+        if channel.id in (leg, call.channel) and talk.row.started_at <= world.now:
             end_talk(world, call, leg, world.now)
 
 
@@ -73,9 +89,12 @@ def _agent_on(world: World, call: Call, channel: Channel) -> Agent | None:
 
 
 def _taken(world: World, channel: Channel) -> bool:
-    """The channel is a customer's, or an agent talks on it already."""
+    """The channel is a customer's, or an agent talks on it already, or talked on it later than this news is."""
     call = world.by_channel.get(channel.id)
-    return call is not None and (call.channel == channel.id or channel.id in call.talks)
+    if call is None:
+        return False
+    later = any(s.channel == channel.id and s.ended_at and s.ended_at > world.now for s in call.segments)
+    return call.channel == channel.id or channel.id in call.talks or later
 
 
 def _connect(world: World, call: Call, channel: Channel, device: DeviceName, agent: Agent) -> None:
@@ -117,7 +136,8 @@ def _begin_talking(world: World, agent: Agent, call: Call) -> None:
 
 def _leg_bridged(world: World, call: Call, channel: Channel) -> None:
     customer = call.legs.get(call.channel)
-    leg = call.legs.setdefault(channel.id, Leg(channel.id, channel.name, "agent", world.now, channel.device))
+    began_at = channel.started_at if channel.started_at > EPOCH else world.now
+    leg = call.legs.setdefault(channel.id, Leg(channel.id, channel.name, "agent", began_at, channel.device))
     for one in (leg, customer):
         if one is not None:
             one.dial_result = "ANSWERED"

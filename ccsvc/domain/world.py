@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 Phase = Literal["ivr", "waiting", "ringing", "talking", "after", "leaving"]
 
+End = Literal["gone", "told", "missed"]
+"""A channel ended: its call was never heard of, is told of and closed, or was closed for want of the channel."""
+
 ENDED_KEPT = 5000
 """Channels whose end is remembered, so that news of them that come late don't bring them back to life."""
 
@@ -209,8 +212,8 @@ class World:
     """Not yet measured."""
     recorded_channels: dict[ChannelId, str] = field(default_factory=dict)
     closed_files: set[str] = field(default_factory=set)
-    ended: dict[ChannelId, None] = field(default_factory=dict)
-    """The last `ENDED_KEPT` channels that are gone, oldest first."""
+    ended: dict[ChannelId, End] = field(default_factory=dict)
+    """How the last `ENDED_KEPT` channels ended, oldest first."""
     freed: dict[AgentId, None] = field(default_factory=dict)
     """Agents who may have become free during this event: they are offered to callers at its end."""
     somebody_left: bool = False
@@ -232,9 +235,13 @@ class World:
     def members(self, queue: QueueName) -> Sequence[Agent]:
         return self.crews.get(queue, ())
 
-    def bury(self, channel: ChannelId) -> None:
-        """Remember that this channel is gone."""
-        self.ended[channel] = None
+    def is_gone(self, channel: ChannelId) -> bool:
+        """Whether the switch said that this channel ended: what still comes of it is old news."""
+        return self.ended.get(channel, "missed") != "missed"
+
+    def bury(self, channel: ChannelId, end: End) -> None:
+        """Remember that this channel is gone, and the most that is known of its call."""
+        self.ended[channel] = "told" if self.ended.get(channel) == "told" else end
         if len(self.ended) > ENDED_KEPT:
             del self.ended[next(iter(self.ended))]
 

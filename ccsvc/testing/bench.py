@@ -24,6 +24,7 @@ from ccsvc.domain.events import CallArrived, ChannelEnded, HangupRequested, Sess
 from ccsvc.domain.ids import ChannelId, SessionId
 from ccsvc.domain.records import Row
 from ccsvc.postgres.spool import FileSpool
+from ccsvc.testing import bench_ring
 from ccsvc.testing.sample import sample_settings
 from ccsvc.wire.ami import AmiParser
 
@@ -65,8 +66,39 @@ def main() -> int:
         theirs = "" if figure.theirs is None else f"{figure.theirs:,.0f} {figure.unit}"
         ratio = "" if not figure.theirs else f"{figure.ours / figure.theirs:.1f} x"
         table.add_row(figure.what, f"{figure.ours:,.0f} {figure.unit}", figure.peer, theirs, ratio)
+    console.print("measuring on a real PBX, with phones: agent hangs up -> next ring …")
+    for figure in ring():
+        theirs = f"{figure.theirs:,.1f} {figure.unit}"
+        table.add_row(figure.what, f"{figure.ours:,.1f} {figure.unit}", figure.peer, theirs, f"1/{_times(figure)} x")
     console.print(table)
     return 0
+
+
+def _times(figure: Figure) -> str:
+    return f"{(figure.theirs or 0) / figure.ours:.0f}" if figure.ours else "-"
+
+
+def ring() -> list[Figure]:
+    """How long an agent stays idle while a caller waits, as the agent's phone sees it."""
+    ours, theirs = bench_ring.measure()
+    return [
+        Figure(
+            f"agent hangs up -> next ring, {name}, n={len(ours)}",
+            at(ours),
+            "ms",
+            "app_queue, as the safety net has it",
+            at(theirs),
+        )
+        for name, at in (("median", _median_ms), ("worst", _worst_ms))
+    ]
+
+
+def _median_ms(seconds: list[float]) -> float:
+    return statistics.median(seconds) * 1000
+
+
+def _worst_ms(seconds: list[float]) -> float:
+    return max(seconds) * 1000
 
 
 def parsing() -> Figure:

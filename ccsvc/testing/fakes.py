@@ -1,13 +1,22 @@
 """Shipped stand-ins for the ports of `ccsvc.app.ports`: the same contract, without disk, network or time.
 
-`tests/unit/test_spool_contract.py` holds each of them against the real thing.
+`tests/unit/test_spool_contract.py` holds the spool against the real thing. The others keep what they were asked for,
+answer what a test tells them to, and fail on request.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
+
+import structlog
+from structlog.stdlib import BoundLogger
+from structlog.testing import LogCapture
 
 from ccsvc.app.ports import Recovered
+from ccsvc.domain.commands import Command
+from ccsvc.domain.events import Event
+from ccsvc.domain.ids import AgentId, ChannelId, DeviceName, QueueName
 from ccsvc.domain.records import Row
 from ccsvc.domain.stats import StatsState
 from ccsvc.errors import SpoolFull
@@ -103,3 +112,94 @@ class MemorySpool:
     @property
     def pending_rows(self) -> int:
         return len(self.rows) - self.disk.drained
+
+
+class ListInbox:
+    """`ccsvc.app.ports.Inbox`: everything posted, in order. With `is_full` it takes nothing."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.is_full = False
+
+    def post(self, event: Event) -> bool:
+        if not self.is_full:
+            self.events.append(event)
+        return not self.is_full
+
+
+class FakeSwitch:
+    """`ccsvc.app.ports.Switch`: notes what it was asked to do, in `done`; with `error` it raises that instead."""
+
+    def __init__(self, *, connected: bool = True) -> None:
+        self.connected = connected
+        self.error: Exception | None = None
+        self.done: list[tuple[object, ...]] = []
+
+    def asked(self, what: str) -> list[tuple[object, ...]]:
+        """What came with each request of one kind: `hang_up`, `set_safety_net`, `stamp_alive` or `look`."""
+        return [request[1:] for request in self.done if request[0] == what]
+
+    async def hang_up(self, channel: ChannelId) -> None:
+        self._do("hang_up", channel)
+
+    async def set_safety_net(
+        self, agent: AgentId, device: DeviceName | None, queues: Sequence[QueueName], *, paused: bool
+    ) -> None:
+        self._do("set_safety_net", agent, device, tuple(queues), paused)
+
+    async def stamp_alive(self, epoch_s: int) -> None:
+        self._do("stamp_alive", epoch_s)
+
+    async def look(self) -> None:
+        self._do("look")
+
+    def _do(self, *what: object) -> None:
+        if self.error is not None:
+            raise self.error
+        self.done.append(what)
+
+
+class FakeSessions:
+    """`ccsvc.app.ports.Sessions`: keeps the commands in `submitted`; with `error` it raises that instead."""
+
+    def __init__(self) -> None:
+        self.submitted: list[Command] = []
+        self.error: Exception | None = None
+
+    def submit(self, command: Command) -> None:
+        if self.error is not None:
+            raise self.error
+        self.submitted.append(command)
+
+
+class FakeRecordings:
+    """`ccsvc.app.ports.Recordings`: `files` says what each path measures; with `error` it raises that instead."""
+
+    def __init__(self, files: Mapping[str, tuple[float, int]] | None = None) -> None:
+        self.files = dict(files or {})
+        self.error: Exception | None = None
+
+    async def measure(self, path: str) -> tuple[float, int] | None:
+        if self.error is not None:
+            raise self.error
+        return self.files.get(path)
+
+
+class FakeSecrets:
+    """`ccsvc.app.ports.Secrets`: `pins` by (role, person); with `error` it raises that instead."""
+
+    def __init__(self, pins: Mapping[tuple[str, str], str] | None = None) -> None:
+        self.pins = dict(pins or {})
+        self.error: Exception | None = None
+
+    async def check_pin(self, role: str, person: str, pin: str) -> bool:
+        if self.error is not None:
+            raise self.error
+        return self.pins.get((role, person)) == pin
+
+
+def captured_log() -> tuple[BoundLogger, list[Any]]:
+    """A log, and the list in which each of its lines appears as a dictionary."""
+    capture = LogCapture()
+    log = structlog.wrap_logger(structlog.PrintLogger(), processors=[capture], wrapper_class=BoundLogger)
+    return log, capture.entries

@@ -238,17 +238,29 @@ def _locked(lock: TextIO) -> bool:
     return True
 
 
-def _show(what: str, done: int, total: int, seconds: float) -> None:
-    count = f" {done}/{total}" if total else ""
-    print(f"{seconds:6.1f} s  {what}{count}", flush=True)
+class _Shown:
+    """Progress for a person: one line that changes on a terminal, elsewhere a line now and then."""
+
+    EVERY_S = 3.0
+
+    def __init__(self) -> None:
+        self._next_s = 0.0
+
+    def __call__(self, what: str, done: int, total: int, seconds: float) -> None:
+        text = f"{seconds:6.1f} s  {what}{f' {done}/{total}' if total else ''}"
+        if sys.stdout.isatty():
+            print(f"\r\x1b[K{text}", end="\n" if total and done == total else "", flush=True)
+        elif seconds >= self._next_s or (total and done == total):
+            self._next_s = seconds + self.EVERY_S
+            print(text, flush=True)
 
 
 def main() -> int:
     """Fetch both, say where they are. 0 if Asterisk is there."""
     try:
-        install = find_asterisk(_show)
+        install = find_asterisk(_Shown())
         print(f"Asterisk {install.version}: {' '.join(install.argv)}")
-        print(f"SIPp: {' '.join(ensure_sipp(_show))}")
+        print(f"SIPp: {' '.join(ensure_sipp(_Shown()))}")
     except (AsteriskMissing, SippMissing) as problem:
         print(problem, file=sys.stderr)
         return 1

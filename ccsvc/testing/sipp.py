@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -94,19 +94,19 @@ def find_sipp(given: Path | None = None) -> Path:
 
 
 async def run_load(
-    plan: LoadPlan, *, folder: Path, deadline_s: float, sipp: Path | None = None, library_path: str = ""
+    plan: LoadPlan, *, folder: Path, deadline_s: float, sipp: Sequence[str] | None = None
 ) -> LoadResult:
     """Run a plan; scenario, statistics and errors stay in ``folder`` (made when missing).
 
-    ``library_path`` is for a binary that lives outside the system, as LD_LIBRARY_PATH. Failed calls are a
-    result; SippError is raised when SIPp itself fails or the deadline passes (it is killed then).
+    ``sipp`` is how to start it (``prefix.ensure_sipp``), else it is looked for on PATH. Failed calls
+    are a result; SippError is raised when SIPp itself fails or the deadline passes (it is killed then).
     """
-    command = (str(find_sipp(sipp)), *_arguments(plan))
+    command = (*(sipp or (str(find_sipp()),)), *_arguments(plan))
     _prepare(folder, plan)
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=folder,
-        env=dict(os.environ, LD_LIBRARY_PATH=library_path, TERM="dumb"),
+        env=dict(os.environ, TERM="dumb"),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

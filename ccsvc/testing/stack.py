@@ -176,7 +176,8 @@ class Stack:
             rows = await self.rows(query, caller)
             return rows if rows and (rows[0]["ended_at"] is not None or not closed) else []
 
-        return (await eventually(look, f"a call of {caller} in the database", deadline_s=deadline_s))[0]
+        rows: list[dict[str, Any]] = await eventually(look, f"a call of {caller} in SQL", deadline_s=deadline_s)
+        return rows[0]
 
     async def channels(self) -> int:
         """How many channels the PBX has up."""

@@ -1,7 +1,7 @@
 """The bodies of `/api/v1`: what of the centre's picture is shown, and how.
 
-Promises: caller numbers keep their last two digits (see `ccsvc.web`), callers' names are as they were sent; instants are
-ISO 8601 in UTC, durations seconds. Every body says of when it is and whether the PBX's events arrive; if they
+Promises: caller numbers keep their last two digits (see `ccsvc.web`), callers' names are as they were sent; instants
+are ISO 8601 in UTC, durations seconds. Every body says of when it is and whether the PBX's events arrive; if they
 don't, it may be old.
 """
 

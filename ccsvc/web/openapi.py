@@ -18,8 +18,8 @@ JSON = "application/json"
 _DESCRIPTION = """\
 The live picture of one contact centre, read-only.
 
-There are no tokens yet, so what identifies a caller is left out: numbers show their last two digits, names are not
-shown. Keep the port on loopback, or behind a proxy that asks who is there.
+There are no tokens yet: callers' numbers show their last two digits only, their names are as they were sent. Keep the
+port on loopback, or behind a proxy that asks who is there.
 """
 _ERRORS = {
     "404": "Nothing is there.",

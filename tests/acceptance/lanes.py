@@ -1,8 +1,8 @@
 """Lanes: parts of one contact centre that do not touch each other, so that tests can use one PBX side by side.
 
 A lane has two queues of its own (the second one has little patience), three agents with their devices, a supervisor,
-four callers and two numbers: one leads into the lane's menu, one straight into its first queue. Every phone plays a
-tone of its own.
+four callers and two numbers: one leads into the lane's menu in English, one in Persian straight into its first queue.
+Every phone plays a tone of its own.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ AGENTS = (1, 2, 3)
 CALLERS = (1, 2, 3, 4)
 
 
-def lanes_settings(lanes: int = LANES, **queue: Any) -> Settings:
+def lanes_settings(lanes: int = LANES, *, menu_attempts: int = 3, **queue: Any) -> Settings:
     """A contact centre of so many lanes. `queue` changes every queue's settings."""
     numbers = range(10, 10 + lanes)
     return Settings(
@@ -46,7 +46,7 @@ def lanes_settings(lanes: int = LANES, **queue: Any) -> Settings:
         device=tuple(_device(name) for n in numbers for name in _devices(n)),
         supervisor=tuple(_supervisor(n) for n in numbers),
         did=tuple(did for n in numbers for did in _dids(n)),
-        ivr={f"menu{n}": _menu(n) for n in numbers},
+        ivr={f"menu{n}": _menu(n, menu_attempts) for n in numbers},
     )
 
 
@@ -74,12 +74,12 @@ def _device(name: str) -> DeviceSettings:
 
 def _dids(n: int) -> tuple[DidSettings, ...]:
     return (
-        DidSettings(number=f"2{n}1", target=f"queue:q{n}a", safety_queue=f"q{n}a"),
+        DidSettings(number=f"2{n}1", target=f"queue:q{n}a", safety_queue=f"q{n}a", language="fa"),
         DidSettings(number=f"2{n}2", target=f"ivr:menu{n}", safety_queue=f"q{n}a"),
     )
 
 
-def _menu(n: int) -> IvrSettings:
+def _menu(n: int, attempts: int) -> IvrSettings:
     say: Texts = {"en": "One.", "fa": "یک.", "ar": "واحد."}
     return IvrSettings(
         start="hello",
@@ -95,7 +95,7 @@ def _menu(n: int) -> IvrSettings:
                     "0": "hangup",
                 },
                 input_timeout_s=1.5,
-                max_attempts=3,
+                max_attempts=attempts,
                 on_failure="hangup",
             ),
             "more": IvrNodeSettings(

@@ -1,11 +1,13 @@
 """Callers and agents on real SIP phones, a real Asterisk, a real PostgreSQL; ground truth is what the phones saw."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 from ccsvc.testing.phone import Answer, NeverAnswer, Phone, PhoneCall, Reject
 from ccsvc.testing.tones import read_wav, tones_by_second
 from ccsvc.testing.waiting import eventually
+from ccsvc.testing.witness import Witness
 from tests.acceptance.lanes import Lane, seconds, talked_s
 
 TOLERANCE_S = 0.3
@@ -29,6 +31,7 @@ async def test_a_caller_reaches_an_agent_and_both_are_heard_and_recorded(lane: L
     at_agent = await agent.wait_for_call(5)
     await at_agent.wait_established(5)
     await talk(call, at_agent, caller, agent)
+    assert await asyncio.to_thread(bridged, lane, caller, agent), "a second manager client sees them in one bridge"
     assert not call.hears(caller.tone_hz)
     assert not at_agent.hears(agent.tone_hz)
     await eventually(lambda: heard_s(at_agent, caller.tone_hz) >= 1, "a second of conversation")
@@ -44,6 +47,15 @@ async def test_a_caller_reaches_an_agent_and_both_are_heard_and_recorded(lane: L
     await assert_recorded(lane, row["call_id"], {caller.tone_hz, agent.tone_hz})
     await assert_cdr(lane, row["call_id"])
     await assert_conserved(lane)
+
+
+def bridged(lane: Lane, *phones: Phone) -> bool:
+    """Whether these phones are in one bridge, in the eyes of pyst2."""
+    pbx = lane.stack.settings.pbx
+    with Witness(pbx.host, pbx.ami_port, "witness", "witness") as witness:
+        channels = witness.channels()
+    found = [c["BridgeId"] for p in phones for c in channels if c["Channel"].startswith(f"PJSIP/{p.user}-")]
+    return len(found) == len(phones) and len(set(found)) == 1 and bool(found[0])
 
 
 async def assert_recorded(lane: Lane, call_id: str, tones: set[int]) -> None:
@@ -250,6 +262,7 @@ async def test_nobody_logged_in_is_said_and_counted_as_refused(lane: Lane) -> No
     await call.wait_ended(20)
     row = await lane.call_of(1)
     assert row["outcome"] == "refused"
+    assert row["language"] == "fa", "the language of the number that was dialled"
     refusals = await lane.stack.rows("SELECT reason FROM ccsvc.queue_refusal WHERE call_id = $1", row["call_id"])
     assert [r["reason"] for r in refusals] == ["empty"]
     metrics = await lane.stack.daemon.metrics()

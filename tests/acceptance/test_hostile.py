@@ -20,7 +20,8 @@ NAMES = {
     "quotes and backslashes": 'quo"te \\ back',
     "Unicode line ends": "line\u2028sep\u0085next",
     "percent-encoded newlines": "x%0d%0aAction: Originate",
-    "a long name": "\N{GREEK CAPITAL LETTER OMEGA}" * 1000,
+    "ten kilobytes": "\N{GREEK CAPITAL LETTER OMEGA}" * 5000,
+    "a control character at its end": "x\x01",
     "Persian and Arabic": "رضا احمدی \N{ZERO WIDTH NON-JOINER} ليلى",
 }
 
@@ -42,6 +43,7 @@ async def test_a_hostile_name_is_stored_and_shown_verbatim(lane: Lane, name: str
     row = await lane.stack.call_of(number)
     names = await lane.stack.rows("SELECT caller_name FROM ccsvc.call WHERE call_id = $1", row["call_id"])
     assert names[0]["caller_name"] == kept
+    assert (row["ended_by"], row["repaired"]) == ("customer", False), "no event of the call was hidden"
     assert not await asyncio.to_thread(OWNED.exists)
 
 

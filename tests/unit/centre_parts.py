@@ -78,6 +78,10 @@ class Caller:
     bridge: str = ""
     recorded: str = ""
     alive: bool = True
+    in_safety_net: bool = False
+
+    def __repr__(self) -> str:
+        return f"Caller({self.channel})"
 
     @property
     def name(self) -> str:
@@ -128,3 +132,21 @@ def settings(**changes: object) -> Settings:
         "supervisor": (SupervisorSettings(number="77", name="s", device="d6", pin="7777", queues=("sales",)),),
     }
     return Settings(**{**whole, **changes})  # type: ignore[arg-type]
+
+
+def quick_settings() -> Settings:
+    """Queues that overflow into each other, quickly."""
+    return settings(
+        queue=(
+            QueueSettings(name="sales", wrap_up_s=5.0, max_wait_s=40.0, retry_s=3.0, on_timeout="queue:support"),
+            QueueSettings(
+                name="support",
+                wrap_up_s=0.0,
+                max_wait_s=60.0,
+                max_waiting=3,
+                join_empty=True,
+                on_full="queue:sales",
+                on_timeout="ivr:welcome",
+            ),
+        )
+    )

@@ -23,7 +23,7 @@ PATTERNS = {
         "{}{}".format, st.sampled_from(LOWER), st.text(LOWER + "_-", max_size=31)
     ),
     r"^[0-9]{1,8}$": st.text(DIGITS, min_size=1, max_size=8),
-    r"^[0-9]{4,12}$": st.text(DIGITS, min_size=4, max_size=12),
+    r"^([0-9]{4,12})?$": st.text(DIGITS, min_size=4, max_size=12),
     r"^\+?[0-9]{1,20}$": st.builds(
         "{}{}".format, st.sampled_from(["", "+"]), st.text(DIGITS, min_size=1, max_size=20)
     ),

@@ -83,6 +83,17 @@ def waited_for_wrap_up() -> Simulation:
     return simulation
 
 
+def said_hello() -> Simulation:
+    """Conversations of a second, one after the other, with both ends of them."""
+    simulation = desk(("1", "d1"), ("2", "d2"), ("3", "d3"))
+    simulation.phone("d1").usually = Ring(after_s=1, talk_s=1, transfer_to="200")
+    simulation.phone("d2").usually = Ring(after_s=1, talk_s=1, hung_up_by="customer")
+    simulation.phone("d3").usually = Ring(after_s=1, talk_s=1)
+    simulation.later(1, simulation.call)
+    simulation.later(2, simulation.call)
+    return simulation
+
+
 def timed_out() -> Simulation:
     simulation = desk(("1", "d1"), max_wait_s=30.0)
     simulation.phone("d1").usually = Ring("no_answer", after_s=99)
@@ -99,11 +110,12 @@ SCENARIOS: list[Scenario] = [
     abandoned,
     waited_for_wrap_up,
     timed_out,
+    said_hello,
 ]
 
 
 def told(simulation: Simulation) -> dict[str, list[tuple[object, ...]]]:
-    """What is remembered in the end, to the millisecond, without who hung up: that is in the lost news only.
+    """What is remembered in the end, to the tenth of a second, without who hung up: that is in the lost news only.
 
     So are the legs that rang in vain: only those that talked are compared.
     """
@@ -149,8 +161,8 @@ def _columns(rows: Sequence[Row], *names: str) -> list[tuple[object, ...]]:
 
 def _rounded(value: object) -> object:
     if isinstance(value, datetime):
-        return round((value - T0) / timedelta(seconds=1), 3)
-    return round(value, 3) if isinstance(value, float) else value
+        return round((value - T0) / timedelta(seconds=1), 1)
+    return round(value, 1) if isinstance(value, float) else value
 
 
 @cache
@@ -162,8 +174,9 @@ def unbroken(scenario: Scenario) -> tuple[int, int, dict[str, list[tuple[object,
     return first + 1, len(simulation.tape), told(simulation)
 
 
-def broken(scenario: Scenario, event: int, *, commands_lost: bool) -> Simulation:
+def broken(scenario: Scenario, event: int, *, commands_lost: bool, journal_overlap_s: float = 0.0) -> Simulation:
     simulation = scenario()
+    simulation.journal_overlap_s = journal_overlap_s
     simulation.kill_after, simulation.kill_loses_commands = event, commands_lost
     simulation.run_out()
     simulation.see_switch()
@@ -190,6 +203,14 @@ def test_a_killed_daemon_remembers_what_an_unbroken_one_would(scenario: Scenario
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_what_the_journal_tells_a_second_time_changes_nothing(scenario: Scenario) -> None:
+    first, last, expected = unbroken(scenario)
+    for event in range(first, last + 1, 2):
+        found = told(broken(scenario, event, commands_lost=False, journal_overlap_s=30.0))
+        assert found == expected, f"killed after event {event}"
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_a_daemon_killed_before_it_acted_loses_nobody(scenario: Scenario) -> None:
     """Only the rows of the last event are kept: nothing that it asked for was done."""
     first, last, expected = unbroken(scenario)
@@ -204,7 +225,7 @@ def test_a_daemon_killed_before_it_acted_loses_nobody(scenario: Scenario) -> Non
 @pytest.mark.parametrize("down_s", [0.1, 7.0, 45.0])
 def test_a_daemon_that_is_away_for_a_while_loses_nobody(scenario: Scenario, down_s: float) -> None:
     first, last, _ = unbroken(scenario)
-    for event in range(first, last + 1, 3):
+    for event in range(first, last + 1, 5):
         simulation = scenario()
         simulation.kill_after, simulation.down_s = event, down_s
         simulation.run_out()
@@ -351,3 +372,31 @@ def test_a_place_is_found_even_if_the_rows_are_lost() -> None:
     assert (entry.exit, entry.repaired) == ("answered", True)
     assert entry.wait_s == pytest.approx(35.0, abs=0.1)
     assert entry.entered_at == simulation.only(QueueEntryRow).entered_at
+
+
+@pytest.mark.parametrize("down_s", [0.5, 4.0, 30.0])
+@pytest.mark.parametrize("talk_s", [1.0, 20.0])
+def test_a_conversation_that_began_while_the_daemon_was_away_is_found_in_the_journal(
+    down_s: float, talk_s: float
+) -> None:
+    def lived(kill: bool) -> dict[str, list[tuple[object, ...]]]:
+        simulation = desk(("1", "d1"), ("2", "d2"))
+        simulation.journal_overlap_s = 2.0
+        simulation.phone("d1").usually = Ring(after_s=5, talk_s=talk_s)
+        simulation.call()
+        simulation.run(4.7)
+        if kill:
+            simulation.die()
+            simulation.run(down_s)
+            simulation.restart()
+        simulation.run_out()
+        simulation.see_switch()
+        simulation.run_out()
+        assert_all_is_told(simulation)
+        return told(simulation)
+
+    found, expected = lived(kill=True), lived(kill=False)
+    assert [found[name] for name in ("call", "entry", "offer")] == [
+        expected[name] for name in ("call", "entry", "offer")
+    ]
+    assert [segment[:-1] for segment in found["segment"]] == [segment[:-1] for segment in expected["segment"]]

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccsvc.domain.ids import CallId
@@ -34,6 +34,7 @@ def test_a_place_comes_back_as_it_was(place: Place) -> None:
     assert decode(encode(place)) == place
 
 
+@settings(max_examples=50)
 @given(PLACES)
 def test_a_word_survives_an_argument_of_the_dialplan(place: Place) -> None:
     word = encode(place)
@@ -46,6 +47,7 @@ def test_garbage_is_nobodys_place(text: str) -> None:
     assert decode(text) is None
 
 
+@settings(max_examples=50)
 @given(st.data())
 def test_a_word_that_was_cut_or_spoilt_never_raises(data: st.DataObject) -> None:
     word = encode(data.draw(PLACES))

@@ -81,7 +81,13 @@ def cohort(state: StatsState) -> Cohort:
     return state.queue("sales").since(T0)
 
 
-MIXED: tuple[tuple[QueueExit, float], ...] = (("answered", 10.0), ("answered", 20.0), ("answered", 30.0), ("abandoned", 5.0), ("abandoned", 12.0))
+MIXED: tuple[tuple[QueueExit, float], ...] = (
+    ("answered", 10.0),
+    ("answered", 20.0),
+    ("answered", 30.0),
+    ("abandoned", 5.0),
+    ("abandoned", 12.0),
+)
 
 
 def test_the_speed_of_answer_is_the_mean_wait_of_the_answered() -> None:

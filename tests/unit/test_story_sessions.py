@@ -191,3 +191,32 @@ def test_a_session_that_goes_on_after_its_dial_said_that_the_caller_leaves_is_no
     simulation.run(5)
     assert simulation.final(OfferRow)[0].result == "caller_gone"
     assert simulation.view().calls[0].phase in ("waiting", "ringing")
+
+
+def test_who_hung_up_after_a_transfer_is_not_who_transferred() -> None:
+    """The agent's phone hangs up late, when the customer waits elsewhere already."""
+    simulation = desk(("1", "d1"), ("3", "d3"))
+    simulation.phone("d1").usually = Ring(talk_s=10, transfer_to="200")
+    simulation.force("3", "paused")
+    caller = simulation.call()
+    simulation.run(14.5)
+    assert caller.dial is not None
+    leg = caller.dial.leg
+    simulation.run(1)
+    simulation.post(ev.HangupRequested(simulation.at, leg))
+    simulation.run(20)
+    simulation.hang_up(caller)
+    assert outcome(simulation) == ("answered", "customer")
+    assert simulation.entries()[1][1] == "abandoned"
+
+
+def test_a_caller_who_comes_back_has_not_hung_up() -> None:
+    simulation = desk(("1", "d1"))
+    simulation.force("1", "paused")
+    caller = simulation.call()
+    simulation.post(ev.HangupRequested(simulation.at, caller.channel))
+    simulation.break_session(caller)
+    simulation.run(1)
+    simulation.force("1", "ready")
+    simulation.run(200)
+    assert outcome(simulation) == ("answered", "agent")

@@ -48,33 +48,34 @@ class Opening:
     """Plays once."""
 
     def __init__(self, stage: Stage) -> None:
-        self._stage, self._played = stage, Played()
+        self._stage, self.played = stage, Played()
         self._served, self._heard_by_supervisor = asyncio.Event(), asyncio.Event()
         self._billing_busy, self._gave_up = asyncio.Event(), asyncio.Event()
 
-    async def play(self) -> Played:
+    async def play(self) -> None:
         """Raises `ExceptionGroup` with whatever a telephone could not do, once everybody has stopped."""
         async with asyncio.timeout(SCENE_LIMIT_S), asyncio.TaskGroup() as scenes:
-            for scene in (
-                self._listened_to(),
-                self._missed(),
-                self._keeps_billing_busy(),
-                self._gives_up(),
-                self._only_asks(),
-                self._supervisor(),
-                self._plain(4, _WRONG_KEY_FIRST, after_s=7.0, ends="agent"),
-                self._plain(5, _IN_PERSIAN, after_s=8.0, ends="caller"),
-                self._plain(6, _SALES, after_s=11.0, ends="agent"),
-                self._late_shift(),
+            for n, scene in enumerate(
+                (
+                    self._listened_to(),
+                    self._missed(),
+                    self._keeps_billing_busy(),
+                    self._gives_up(),
+                    self._only_asks(),
+                    self._supervisor(),
+                    self._plain(4, _WRONG_KEY_FIRST, after_s=7.0, ends="agent"),
+                    self._plain(5, _IN_PERSIAN, after_s=8.0, ends="caller"),
+                    self._plain(6, _SALES, after_s=11.0, ends="agent"),
+                    self._late_shift(),
+                )
             ):
-                scenes.create_task(scene)
-        return self._played
+                scenes.create_task(scene, name=f"demo-scene-{n}")
 
     async def _call(self, n: int, presses: tuple[Press, ...], after_s: float) -> Visit:
         """Caller n (from 0) comes, goes through the menu, and waits in line."""
         await asyncio.sleep(after_s)
         visit = await self._stage.dial(CALLERS[n])
-        self._played.visits[visit.caller.device] = visit
+        self.played.visits[visit.caller.device] = visit
         await self._stage.choose(visit, presses)
         return visit
 
@@ -95,7 +96,7 @@ class Opening:
         await self._served.wait()
         tones = (LISTENED_TO.tone_hz, CALLERS[0].tone_hz)
         try:
-            self._played.listening = await self._stage.listen(SUPERVISOR, LISTENED_TO, tones, LISTENS_FOR_S)
+            self.played.listening = await self._stage.listen(SUPERVISOR, LISTENED_TO, tones, LISTENS_FOR_S)
         finally:
             self._heard_by_supervisor.set()
 
@@ -128,8 +129,8 @@ class Opening:
     async def _late_shift(self) -> None:
         """Who missed a call looks up; the others log in once the impatient caller has gone."""
         phone = self._stage.phones[ABSENT_MINDED.device]
-        self._played.missed = await phone.wait_for_call(SCENE_LIMIT_S)
-        await self._played.missed.wait_ended(SCENE_LIMIT_S)
+        self.played.missed = await phone.wait_for_call(SCENE_LIMIT_S)
+        await self.played.missed.wait_ended(SCENE_LIMIT_S)
         phone.answering = Answer(PICK_UP_S)
         self._stage.tell(ABSENT_MINDED.name, "let it ring")
         await self._gave_up.wait()

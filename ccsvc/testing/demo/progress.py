@@ -1,8 +1,9 @@
 """The set-up on the terminal: what is being done, how far it is, how long it took.
 
-Promises: one line for each step when it is done; on a terminal the step under way is shown with its seconds, elsewhere
-it is told every few seconds, so that a download of a minute is not a minute of silence. After `stop` whatever asks
-to show more is ended by an exception: that is how work in another thread learns that nobody waits for it any more.
+Promises: one line for each step when it is done; on a terminal the step under way is shown with its seconds,
+elsewhere it is told every few seconds, so that a download of a minute is not a minute of silence. After `stop`
+whatever asks to show more is ended by an exception: that is how work in another thread learns that nobody waits
+for it any more.
 """
 
 import time
@@ -30,6 +31,7 @@ class SetUp:
 
     def __init__(self, console: Console, total: int) -> None:
         self._console, self._total = console, total
+        self._moves = console.is_terminal and not console.is_dumb_terminal
         self._done = 0
         self._what, self._detail = "", ""
         self._began = self._told_at = time.monotonic()
@@ -51,7 +53,7 @@ class SetUp:
             raise Interrupted("the set-up was interrupted")
         count = f" {done}/{total}" if total else ""
         self._detail = f"{what}{count}"
-        if not self._console.is_terminal and time.monotonic() - self._told_at > TELL_EVERY_S:
+        if not self._moves and time.monotonic() - self._told_at > TELL_EVERY_S:
             self._told_at = time.monotonic()
             self._console.print(Text(f"{self._label()} … {self._detail}, {seconds:.0f} s"))
 
@@ -60,7 +62,7 @@ class SetUp:
         self._stopped = True
 
     def _shown(self) -> AbstractContextManager[object]:
-        if not self._console.is_terminal:
+        if not self._moves:
             return nullcontext()
         return Live(
             console=self._console, get_renderable=self._now, refresh_per_second=_REFRESHES_PER_S, transient=True

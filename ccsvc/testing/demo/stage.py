@@ -6,13 +6,17 @@ are pressed at the right one, as a person would who understands it. Who talks wi
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
+
+from ccsvc.errors import CcsvcError
 from ccsvc.testing.demo.cast import Caller, Staff
-from ccsvc.testing.phone import Phone, PhoneCall, PhoneLine
+from ccsvc.testing.phone import Phone, PhoneCall, PhoneLine, PhoneTimeout
 from ccsvc.testing.phone_call import QUIET
 from ccsvc.testing.stack import Stack
 from ccsvc.testing.tones import level
@@ -24,6 +28,9 @@ MENU_LIMIT_S = 25.0
 PATIENCE_S = 60.0
 _EAR_EVERY_S = 0.1
 _PAUSE_BEFORE_KEY_S = 0.3
+
+TROUBLE = (CcsvcError, AssertionError, TimeoutError, aiohttp.ClientError)
+"""What comes of a telephone, or a centre, that does not do what was waited for."""
 
 Tell = Callable[[str, str], None]
 """(who, what they did): one line for the audience."""
@@ -44,40 +51,27 @@ class Visit:
 
     caller: Caller
     call: PhoneCall
-    pressed: list[tuple[float, str]] = field(default_factory=list)
+    pressed: list[tuple[float, Press]] = field(default_factory=list)
     agent: Staff | None = None
     """Whose tone was heard."""
     at_agent: PhoneCall | None = None
     """The same conversation at the agent's telephone."""
 
     @property
-    def answered(self) -> bool:
-        return self.at_agent is not None
-
-    @property
-    def wait_s(self) -> float | None:
-        """From the key that led into a queue to the agent's answer, or to the end. None: no key was pressed."""
-        until = self.at_agent.established_at if self.at_agent else self.call.ended_at
-        return until - self.pressed[-1][0] if self.pressed and until is not None else None
-
-    @property
-    def talk_s(self) -> float:
-        if self.at_agent is None or self.at_agent.established_at is None or self.at_agent.ended_at is None:
-            return 0.0
-        return self.at_agent.ended_at - self.at_agent.established_at
+    def keys(self) -> str:
+        return "".join(press.key for _, press in self.pressed)
 
 
 class Stage:
-    """`line` is where all telephones live; `tell` hears what people do."""
+    """`line` is where all telephones live."""
 
-    def __init__(self, stack: Stack, line: PhoneLine, tell: Tell) -> None:
-        self.stack, self.tell = stack, tell
+    def __init__(self, stack: Stack, line: PhoneLine) -> None:
+        self.stack = stack
+        self.tell: Tell = _nobody_hears
+        """Who hears what people do; set it at any time."""
         self.phones: dict[str, Phone] = {}
         self.staff: dict[str, Staff] = {}
-        self.visits: list[Visit] = []
-        """The calls that have begun, oldest first; only as long as `keep` says so."""
         self._line = line
-        self.keep = True
 
     async def plug_in(self, who: Caller | Staff) -> None:
         """Register this person's telephone."""
@@ -90,8 +84,8 @@ class Stage:
     # -- staff ---------------------------------------------------------------------------------------------------
 
     def pin_of(self, number: str) -> str:
-        people = (*self.stack.settings.agent, *self.stack.settings.supervisor)
-        return next(person.pin for person in people if person.number == number)
+        agents, supervisors = self.stack.settings.agent, self.stack.settings.supervisor
+        return {**{a.number: a.pin for a in agents}, **{s.number: s.pin for s in supervisors}}[number]
 
     async def feature(self, who: Staff, code: str, *inputs: str) -> None:
         """Dial a feature code, give what it asks for, and hear it out."""
@@ -114,17 +108,18 @@ class Stage:
 
         await eventually(ready, f"agent {who.number} is logged in")
 
-    async def listen(self, who: Staff, agent: Staff, heard: Iterable[int], for_s: float) -> PhoneCall:
-        """Listen in on an agent until all of these tones are heard, and `for_s` longer."""
+    async def listen(self, who: Staff, agent: Staff, tones_hz: Iterable[int], for_s: float) -> PhoneCall:
+        """Listen in on an agent until all these tones are heard, and `for_s` longer; or until the centre ends it."""
+        self.tell(who.name, f"dials *20{agent.number}")
         call = await self.phones[who.device].dial(f"*20{agent.number}")
         await call.wait_established(ANSWER_LIMIT_S)
         await spoken_to(call)
         await asyncio.sleep(_PAUSE_BEFORE_KEY_S)
         await call.press(f"{self.pin_of(who.number)}#")
         try:
-            for tone_hz in heard:
-                await call.wait_hears(tone_hz, CODE_LIMIT_S)
-            await asyncio.sleep(for_s)
+            await _heard_all(call, set(tones_hz))
+            with contextlib.suppress(PhoneTimeout):  # still there: all is well
+                await call.wait_ended(for_s)
         finally:
             await call.hang_up()
         return call
@@ -135,8 +130,6 @@ class Stage:
         """Call the centre and be answered by it."""
         self.tell(caller.name, f"dials {caller.did}")
         visit = Visit(caller, await self.phones[caller.device].dial(caller.did))
-        if self.keep:
-            self.visits.append(visit)
         await visit.call.wait_established(ANSWER_LIMIT_S)
         await spoken_to(visit.call)
         return visit
@@ -148,7 +141,7 @@ class Stage:
             await asyncio.sleep(press.listen_s)
             self.tell(visit.caller.name, f"presses {press.key}")
             await visit.call.press(press.key)
-            visit.pressed.append((time.monotonic(), press.key))
+            visit.pressed.append((time.monotonic(), press))
 
     async def at_node(self, visit: Visit, node: str) -> None:
         """Until the caller is at that node of the menu."""
@@ -195,6 +188,21 @@ class Stage:
         await visit.call.wait_ended()
         if visit.at_agent is not None:
             await visit.at_agent.wait_ended()
+
+
+def _nobody_hears(_who: str, _what: str) -> None:
+    pass
+
+
+async def _heard_all(call: PhoneCall, tones_hz: set[int]) -> None:
+    """Until each of these tones was heard once, or the call is over."""
+    missing = set(tones_hz)
+
+    def over() -> bool:
+        missing.difference_update(call.heard.tones(tones_hz))
+        return not missing or call.ended_at is not None
+
+    await eventually(over, f"tones at {call!r}", deadline_s=CODE_LIMIT_S, every_s=_EAR_EVERY_S)
 
 
 async def spoken_to(call: PhoneCall, deadline_s: float = ANSWER_LIMIT_S) -> None:
