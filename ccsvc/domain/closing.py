@@ -137,7 +137,9 @@ def _end_leg(world: World, call: Call, channel_id: ChannelId, at: datetime) -> N
 
 
 def _cdr(call: Call, leg: Leg, at: datetime) -> CdrRow:
+    """A customer is answered by the dialplan as they come, so their leg counts from its start, as Asterisk's does."""
     customer = call.legs.get(call.channel)
+    answered_at = leg.started_at if leg.role == "customer" else leg.bridged_at
     return CdrRow(
         pbx=call.row.pbx,
         uniqueid=leg.channel,
@@ -150,7 +152,7 @@ def _cdr(call: Call, leg: Leg, at: datetime) -> CdrRow:
         channel=customer.name if customer else "",
         dstchannel="" if leg.role == "customer" else leg.name,
         duration=seconds(leg.started_at, at),
-        billsec=seconds(leg.bridged_at, at) if leg.bridged_at else 0.0,
-        dial_result=leg.dial_result,
+        billsec=seconds(answered_at, at) if answered_at else 0.0,
+        dial_result="ANSWERED" if leg.role == "customer" else leg.dial_result,
         role=leg.role,
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from ccsvc.domain.commands import MeasureRecording, RecordCall
+from ccsvc.domain.commands import MeasureRecording, RecordCall, Report
 from ccsvc.domain.events import RecordingMeasured
 from ccsvc.domain.ids import ChannelId
 from ccsvc.domain.records import RecordingRow
@@ -100,7 +100,7 @@ def measured(world: World, event: RecordingMeasured) -> None:
     verdict = judge(recording.talk_s, event.duration_s, world.settings.recording.tolerance_s)
     row = replace(recording, duration_s=event.duration_s, size_bytes=event.size_bytes, verdict=verdict)
     world.write(row)
-    world.report("recording checked", None, recording=recording.recording_id, verdict=verdict)
+    world.emit(Report("recording checked", recording.call_id, (("verdict", verdict),)))
 
 
 def judge(talk_s: float | None, duration_s: float | None, tolerance_s: float) -> RecordingVerdict:

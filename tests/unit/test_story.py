@@ -95,7 +95,7 @@ def test_every_leg_has_its_cdr() -> None:
     assert found == [
         ("agent", "BUSY", 2.0, 0.0, "d1"),
         ("agent", "ANSWERED", 65.0, 60.0, "d2"),
-        ("customer", "ANSWERED", 67.0, 60.0, "100"),
+        ("customer", "ANSWERED", 67.0, 67.0, "100"),
     ]
 
 
